@@ -1,8 +1,8 @@
-//! Frames of the device socket: JSON text frames told apart by `type`.
+//! Frames of the device socket: JSON text frames, tagged by `type`.
 //!
-//! Frames from a device are decoded in two looks, `type` first: serde's internally tagged enums
-//! buffer their content, and a card's answer must arrive byte for byte. Unknown fields are
-//! ignored, so that an app may be newer than the relay.
+//! A frame from a device is parsed twice, `type` first: serde's internally tagged enums buffer their
+//! content, and a card's answer must stay byte for byte. Unknown fields are ignored, so that an app
+//! may be newer than the relay.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -26,7 +26,7 @@ use crate::ids::{AttemptId, CeremonyId, ConnectionId};
 use crate::life::{CeremonyType, Outcome, Reason};
 use crate::text::{DisplayName, Message, PlainText, Username};
 
-/// What an app needs to know to keep within the relay's limits.
+/// The relay's limits that an app must keep.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct SocketLimits {
@@ -242,7 +242,7 @@ impl FrameErrorCode {
         matches!(self, Self::SlowDown | Self::Unavailable)
     }
 
-    /// The sentence that goes with the code where there is no more to say.
+    /// The default message of the code.
     #[must_use]
     pub const fn message(self) -> &'static str {
         match self {
@@ -391,7 +391,7 @@ pub struct Decline {
     pub reason: DeclineReason,
 }
 
-/// What tells one `ping` from another. Its `pong` carries the same.
+/// The content of a `ping`; its `pong` has the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Probe {
@@ -432,7 +432,7 @@ pub enum FrameError {
     UnknownType,
 }
 
-/// The first look at a frame.
+/// The tag of a frame.
 #[derive(Deserialize)]
 struct Tag<'a> {
     #[serde(rename = "type", borrow)]

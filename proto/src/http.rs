@@ -257,9 +257,9 @@ pub enum Status {
 pub struct OpenedCeremony {
     /// The ceremony.
     pub id: CeremonyId,
-    /// Always `pending` at first; an idempotent repeat tells what stands.
+    /// `pending` at first; an idempotent repeat gives the current status.
     pub status: Status,
-    /// Where it stands.
+    /// The current phase.
     pub phase: Phase,
     /// With binding `code`: what the page shows and the person types into the app.
     #[serde(default, skip_serializing_if = "Option::is_none")]

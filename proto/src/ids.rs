@@ -119,7 +119,7 @@ random_id!(
     AttemptId, "att_", "attempt id"
 );
 random_id!(
-    /// One thing that a user's devices are told: `ntc_…`.
+    /// One notice to a user's devices: `ntc_…`.
     NoticeId, "ntc_", "notice id"
 );
 
@@ -133,7 +133,7 @@ random_id!(
     WebhookId, "whk_", "webhook id"
 );
 random_id!(
-    /// One thing that happened, as webhooks tell it; told twice it is the same: `msg_…`.
+    /// One event of webhooks; a repeated delivery has the same: `msg_…`.
     EventId, "msg_", "event id"
 );
 

@@ -35,6 +35,6 @@ pub use timestamp::UnixMillis;
 pub use typed_code::TypedCode;
 pub use wire_name::WireName;
 
-/// What derives the schemas, for whoever makes documents of them.
+/// The crate that derives the schemas, for generators of documents.
 #[cfg(feature = "schema")]
 pub use schemars;

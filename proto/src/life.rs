@@ -1,4 +1,4 @@
-//! The life of a ceremony in the words that every side uses.
+//! The types of a ceremony's life cycle.
 
 use std::fmt;
 use std::str::FromStr;
@@ -48,7 +48,7 @@ impl Binding {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PriorAuth {
-    /// Not at all: anybody may have typed the username.
+    /// Not at all: the username may have been typed by anyone.
     #[default]
     None,
     /// By a password.
@@ -57,9 +57,9 @@ pub enum PriorAuth {
     Session,
 }
 
-/// Whether the phone that typed the code and the browser that asked were in one network, as far as
-/// addresses tell. It reassures of nothing: an attacker may be in the same network, and a person's
-/// own phone often is in another.
+/// Whether the phone that typed the code and the browser were in one network, judged by their
+/// addresses. It proves nothing: an attacker may be in the same network, and a person's own phone
+/// often is in another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -72,7 +72,7 @@ pub enum SameNetwork {
     Unknown,
 }
 
-/// Where a ceremony stands.
+/// The phase of a ceremony.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -95,13 +95,13 @@ pub enum Phase {
 #[cfg_attr(feature = "schema", schemars(extend("x-extensible-enum" = true)))]
 #[serde(rename_all = "snake_case")]
 pub enum Step {
-    /// Stored.
+    /// The ceremony was stored.
     Opened,
-    /// Written to a device's socket, or listed for a device that pulled.
+    /// The prompt was written to a device's socket, or listed for a device that pulled.
     Sent,
-    /// Handed to a push service, which wakes a device.
+    /// A push service accepted a wake for a device.
     Woken,
-    /// Acknowledged by the app: a socket write is never "delivered".
+    /// An app acknowledged the prompt: a socket write is never "delivered".
     Delivered,
     /// The right code was typed.
     Claimed,
@@ -116,8 +116,8 @@ pub enum Step {
 }
 
 impl Step {
-    /// Every step, by number. A ceremony makes its steps in an order of its own: with
-    /// [`Binding::None`] the challenge comes before the phone has anything.
+    /// Every step, by number. The order in time may differ: with [`Binding::None`] the challenge comes
+    /// before any prompt.
     pub const ALL: [Self; 9] = [
         Self::Opened,
         Self::Sent,
@@ -130,8 +130,7 @@ impl Step {
         Self::Closed,
     ];
 
-    /// The number that names this step on every road: fixed for each kind, so that it tells
-    /// nothing of the other steps.
+    /// The step's `seq`. It is fixed for each kind, so that it reveals nothing of other steps.
     #[must_use]
     pub const fn number(self) -> u32 {
         match self {
@@ -147,8 +146,8 @@ impl Step {
         }
     }
 
-    /// Whether the step tells that a phone was reached, and with it that the user exists and that
-    /// the phone is online. With [`Binding::Code`] only watchers with a right to presence see it.
+    /// Whether the step reveals that a phone was reached, and so that the user exists and the phone is
+    /// online. With [`Binding::Code`] only watchers with the right to presence see it.
     #[must_use]
     pub const fn tells_presence(self) -> bool {
         match self {
@@ -174,19 +173,18 @@ pub enum Outcome {
     Denied,
     /// The FIDO2 server said no.
     Rejected,
-    /// The card or the FIDO2 server could not.
+    /// The card or the FIDO2 server failed.
     Failed,
     /// Time ran out.
     Expired,
-    /// The initiator took it back.
+    /// The initiator cancelled it.
     Cancelled,
     /// A completion call was sent and its answer never learnt: treat as not approved.
     Indeterminate,
 }
 
 impl Outcome {
-    /// Whether a ceremony may end with this outcome for this reason. Initiators and devices read
-    /// these pairs in the outcome tables of their documents.
+    /// Whether this outcome may have this reason. The documents' outcome tables list these pairs.
     #[must_use]
     pub const fn allows(self, reason: Option<Reason>) -> bool {
         use Reason as R;
@@ -209,7 +207,7 @@ impl Outcome {
     }
 }
 
-/// What [`Outcome`] alone does not say. The codes are stable. Another card error is `card_` with its
+/// The reason of an [`Outcome`]. The codes are stable. Other card errors are `card_` with their
 /// number, 600 to 617.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -223,7 +221,7 @@ pub enum Reason {
     NotMe,
     /// Too many wrong codes.
     WrongCode,
-    /// Nobody finished in time.
+    /// It was not finished in time.
     Deadline,
     /// The FIDO2 server's session ran out.
     SessionExpired,
@@ -243,7 +241,7 @@ pub enum Reason {
     CardLimit,
     /// The FIDO2 server refused.
     UpstreamRejected,
-    /// The FIDO2 server could not be reached or made no sense.
+    /// The FIDO2 server could not be reached or gave an invalid answer.
     UpstreamUnavailable,
     /// The FIDO2 server could not store.
     UpstreamFull,
@@ -289,7 +287,7 @@ impl Reason {
         self.is_about_card() || matches!(self, Self::Declined | Self::NotMe)
     }
 
-    /// Whether it tells something about the card.
+    /// Whether it is about the card.
     #[must_use]
     pub fn is_about_card(self) -> bool {
         matches!(

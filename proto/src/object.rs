@@ -1,5 +1,5 @@
-//! Structs within a request are objects. serde also fills a struct from an array, by position,
-//! which no document of this interface describes and no field name guards.
+//! Structs in a request are read from objects only. serde also accepts arrays, by position, which no
+//! document of this interface describes and no check of field names covers.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -26,7 +26,7 @@ pub enum ProblemCode {
     OriginNotAllowed,
     /// 403: the request names a host that is not this relay's.
     HostNotAllowed,
-    /// 404: unknown, or somebody else's.
+    /// 404: unknown, or of another client.
     NotFound,
     /// 405: the path exists, the method does not.
     MethodNotAllowed,

@@ -1,9 +1,8 @@
 //! The shape of a JSON text, bounded before anything parses it.
 //!
-//! A short text can be deep (`[[[[…`) or wide (thousands of keys), and a parser pays for both.
-//! [`check`] reads the bytes once, without recursion and without allocating. It does not decide
-//! whether the text is JSON: that is the parser's business, and for a text that is none the
-//! numbers here mean nothing but that the parser has little to do.
+//! A short text can be deep (`[[[[…`) or wide (thousands of keys), and both are expensive to parse.
+//! [`check`] reads the bytes once, without recursion and without allocating. It does not validate
+//! JSON: that is the parser's task, and for invalid JSON the counts only bound the parser's work.
 
 /// Which bound a text breaks. It never repeats the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -16,8 +15,8 @@ pub enum ShapeError {
     TooManyKeys,
 }
 
-/// Holds a JSON text to at most `max_depth` arrays and objects within one another (`{}` is 1, a
-/// bare number 0) and at most `max_keys` object keys over all.
+/// Checks that a JSON text has at most `max_depth` nested arrays and objects (`{}` is 1, a bare number
+/// 0) and at most `max_keys` object keys in total.
 ///
 /// # Errors
 /// [`ShapeError`], naming the first bound that the text breaks.

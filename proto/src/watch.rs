@@ -1,5 +1,5 @@
-//! What watchers of a ceremony are told, the same on every road: server-sent events carry it as
-//! `data`, the watchers' socket as text frames.
+//! The events of a ceremony's watchers: server-sent events have them as `data`, the watchers' socket
+//! as text frames.
 
 use std::fmt;
 
@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::http::Status;
 use crate::life::{Phase, Reason, Step};
 
-/// One step of a ceremony. It depends on the step alone and not on when or by which road it is
-/// told: whoever resumes after `seq` is told what it would have been told before.
+/// One step of a ceremony. Its content does not depend on when or how it is delivered, so that a
+/// watcher which resumes after `seq` gets the same events.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WatchEvent {
@@ -26,8 +26,8 @@ pub struct WatchEvent {
     pub status: Status,
     /// Where the ceremony stood after this step.
     pub phase: Phase,
-    /// With the step `closed`: what the outcome alone does not say. A ticket's holder is not told
-    /// what is about the card, nor why the person said no.
+    /// With the step `closed`: what the outcome alone does not say. Hidden from tickets if it is about
+    /// the card or why the person declined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
 }
@@ -51,49 +51,49 @@ impl fmt::Debug for EventTicket {
 /// Why the relay ends a watchers' socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WatchEnd {
-    /// The outcome was told.
-    Told,
+    /// The outcome was delivered.
+    Closed,
     /// Nothing came back to several pings, or a write was not taken in time.
     Silent,
-    /// What came was no frame that the relay takes.
+    /// A WebSocket frame was invalid.
     Protocol,
     /// The reason in the watcher's Close was not UTF-8.
     NotUtf8,
-    /// A watcher that talks.
-    Talks,
+    /// The watcher sent a message; watchers only listen.
+    WatcherFrame,
     /// The relay restarts; reconnect.
     Restart,
     /// The store does not answer; reconnect.
     Unavailable,
-    /// The ticket or key is not good any more.
-    Void,
+    /// The ticket or key is no longer valid.
+    Unauthorized,
 }
 
 impl WatchEnd {
     /// Every one.
     pub const ALL: [Self; 8] = [
-        Self::Told,
+        Self::Closed,
         Self::Silent,
         Self::Protocol,
         Self::NotUtf8,
-        Self::Talks,
+        Self::WatcherFrame,
         Self::Restart,
         Self::Unavailable,
-        Self::Void,
+        Self::Unauthorized,
     ];
 
     /// The WebSocket close code (RFC 6455 section 7.4).
     #[must_use]
     pub const fn code(self) -> u16 {
         match self {
-            Self::Told => 1000,
+            Self::Closed => 1000,
             Self::Silent => 1001,
             Self::Protocol => 1002,
             Self::NotUtf8 => 1007,
-            Self::Talks => 1008,
+            Self::WatcherFrame => 1008,
             Self::Restart => 1012,
             Self::Unavailable => 1013,
-            Self::Void => 4401,
+            Self::Unauthorized => 4401,
         }
     }
 
@@ -101,35 +101,34 @@ impl WatchEnd {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Told => "closed",
+            Self::Closed => "closed",
             Self::Silent => "silent",
             Self::Protocol => "protocol",
             Self::NotUtf8 => "not_utf8",
-            Self::Talks => "watchers_only_listen",
+            Self::WatcherFrame => "watchers_only_listen",
             Self::Restart => "restart",
             Self::Unavailable => "unavailable",
-            Self::Void => "unauthorized",
+            Self::Unauthorized => "unauthorized",
         }
     }
 
-    /// What it means, and what the watcher does then, for the documents.
+    /// What it means, and what the watcher should do, for the documents of the interface.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::Told => "the outcome was told: done",
+            Self::Closed => "the outcome was delivered: done",
             Self::Silent => "nothing came back to several pings: reconnect",
             Self::Protocol => "a frame that is not the WebSocket protocol's",
             Self::NotUtf8 => "the reason in the watcher's close frame is not UTF-8",
-            Self::Talks => "a watcher only listens",
+            Self::WatcherFrame => "a watcher only listens",
             Self::Restart => "the relay restarts: reconnect",
-            Self::Unavailable => "the relay cannot look now: reconnect",
-            Self::Void => "the ticket or key is not good any more: stop",
+            Self::Unavailable => "the relay cannot read the ceremony now: reconnect",
+            Self::Unauthorized => "the ticket or key is no longer valid: stop",
         }
     }
 }
 
-/// Name of the server-sent event that tells this step. The one that ends the stream has a name of
-/// its own to listen for.
+/// Name of the server-sent event of a step. The last one has its own name to listen for.
 #[must_use]
 pub const fn event_name(step: Step) -> &'static str {
     match step {

@@ -2,8 +2,8 @@
 //! is sent. Headers and signatures are those of Standard Webhooks 1.0
 //! (<https://www.standardwebhooks.com>).
 //!
-//! A sent body is thin: it says what happened to what. The result itself is fetched with the
-//! initiator's credential, so whoever reads a webhook on its way learns little and decides nothing.
+//! A delivered body is thin: the event and its ids. Results are fetched with the initiator's
+//! credential, so that an intercepted webhook reveals little and proves nothing.
 
 use std::fmt;
 
@@ -22,7 +22,7 @@ pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
 /// One signature for each key that lives, with a blank between (Standard Webhooks).
 pub const SIGNATURE_HEADER: &str = "webhook-signature";
 
-/// What an endpoint can be told.
+/// The events of webhooks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum WebhookEvent {
@@ -277,7 +277,7 @@ pub enum WebhookFailure {
 pub enum DeliveryState {
     /// It will.
     Waiting,
-    /// It will not, unless somebody has it sent again.
+    /// It will not, unless it is resent by a call.
     Dead,
 }
 

@@ -1,8 +1,9 @@
-//! The outside world behind the ports. Each backend knows its own library and nobody else: not
-//! the relay, not the edge, not one another.
+//! Implementations of the ports. Each backend knows its own library, and neither the relay, the edge
+//! nor another backend.
 
 pub mod embedded;
 pub mod fido_builtin;
 pub mod fido_http;
+mod outbound;
 pub mod push;
 pub mod webhook_http;

@@ -1,5 +1,5 @@
-//! The rules of a ceremony, of a device's session and of prompts, as pure functions: no clock, no
-//! IO, no tasks.
+//! The pure core: the rules of ceremonies, of device sessions and of prompt limits. No clock, no IO,
+//! no tasks.
 
 pub mod ceremony;
 pub mod prompt_limits;

@@ -39,12 +39,6 @@ impl ConnectionRegistry {
         self.devices.get(&device).map(|entry| Arc::clone(&entry))
     }
 
-    /// Every connection on this node.
-    #[must_use]
-    pub fn all(&self) -> Vec<Arc<Connection>> {
-        self.devices.iter().map(|entry| Arc::clone(&entry)).collect()
-    }
-
     /// Closes the socket of a revoked device, if it is here.
     pub(crate) fn close_revoked(&self, device: DeviceId) {
         if let Some(connection) = self.get(device) {

@@ -205,14 +205,6 @@ impl Socket {
         self.write(Message::text(text.into())).await
     }
 
-    /// Sends any bytes in a binary frame.
-    ///
-    /// # Errors
-    /// [`SocketEnd`] if the socket is gone.
-    pub async fn send_binary(&mut self, bytes: impl Into<Vec<u8>>) -> Result<(), SocketEnd> {
-        self.write(Message::binary(bytes.into())).await
-    }
-
     async fn write(&mut self, message: Message) -> Result<(), SocketEnd> {
         match tokio::time::timeout(WRITE_LIMIT, self.stream.send(message)).await {
             Ok(Ok(())) => Ok(()),

@@ -1,20 +1,17 @@
-//! The one JWS signer: compact JWS (RFC 7515) by ES256, with a key that is parsed once. Result
-//! tokens, receipts and checkpoints of the audit log differ in their `typ` and their key alone.
+//! JWS by the relay's own keys, which are published: result tokens, receipts and checkpoints of the
+//! audit log differ in their `typ` and their key alone.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::http::{P256Jwk, PublishedJwk};
 use serde::Serialize;
 
 use super::device_proof;
+use super::signing_key::SigningKey;
 
 /// Signs with one P-256 key.
 pub(super) struct JwsSigner {
-    pair: EcdsaKeyPair,
+    key: SigningKey,
     published: PublishedJwk,
     signed: AtomicU64,
 }
@@ -32,7 +29,7 @@ pub struct UnusableKey;
 
 /// The protected header (RFC 7515 section 4).
 #[derive(Serialize)]
-struct Header<'a> {
+struct JwsHeader<'a> {
     typ: &'a str,
     alg: &'a str,
     kid: &'a str,
@@ -51,10 +48,9 @@ impl JwsSigner {
     /// # Errors
     /// [`UnusableKey`] if it is no P-256 key.
     pub(super) fn new(pkcs8: &[u8]) -> Result<Self, UnusableKey> {
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8)
-            .map_err(|_| UnusableKey)?;
-        let jwk = device_proof::jwk(pair.public_key().as_ref()).ok_or(UnusableKey)?;
-        Ok(Self { pair, published: published(jwk), signed: AtomicU64::new(0) })
+        let key = SigningKey::from_pkcs8(pkcs8).ok_or(UnusableKey)?;
+        let jwk = device_proof::jwk(key.public()).ok_or(UnusableKey)?;
+        Ok(Self { key, published: published(jwk), signed: AtomicU64::new(0) })
     }
 
     /// What verifiers need.
@@ -71,29 +67,18 @@ impl JwsSigner {
     /// is logged.
     pub(super) fn sign<T: Serialize>(&self, typ: &str, claims: &T) -> Option<String> {
         let PublishedJwk { alg, kid, .. } = &self.published;
-        let header = encode(&Header { typ, alg, kid })?;
-        let mut jws = format!("{header}.{}", encode(claims)?);
-        let signature = self
-            .pair
-            .sign(&SystemRandom::new(), jws.as_bytes())
-            .inspect_err(|_| tracing::error!(typ, "a token could not be signed"))
-            .ok()?;
-        self.signed.fetch_add(1, Ordering::Relaxed);
-        jws.push('.');
-        URL_SAFE_NO_PAD.encode_string(signature, &mut jws);
-        Some(jws)
+        let jws = self.key.sign_parts(&JwsHeader { typ, alg, kid }, claims);
+        match &jws {
+            Some(_) => drop(self.signed.fetch_add(1, Ordering::Relaxed)),
+            None => tracing::error!(typ, "a token could not be signed"),
+        }
+        jws
     }
-}
-
-fn encode<T: Serialize>(part: &T) -> Option<String> {
-    serde_json::to_vec(part)
-        .inspect_err(|error| tracing::error!(%error, "a token's part has no JSON form"))
-        .ok()
-        .map(|json| URL_SAFE_NO_PAD.encode(json))
 }
 
 #[cfg(test)]
 mod tests {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
     use jsonwebtoken::jwk::JwkSet;
     use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
     use serde_json::{Value, json};

@@ -18,4 +18,5 @@ pub mod receipt;
 pub mod record;
 pub mod refusals;
 pub mod result_token;
+pub(crate) mod signing_key;
 pub mod ticket;

@@ -15,10 +15,9 @@ use super::{
     AUDIT_DIR, REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE, StartError, audit_dir, due_rules,
 };
 use crate::app::audit;
-use crate::backends::embedded::{
-    FileStore, OpenError, StoreFile, make_private_directory, sync_directory,
-};
+use crate::backends::embedded::{FileStore, OpenError, StoreFile};
 use crate::config::Config;
+use crate::private_file;
 use crate::security::encryption::Encryptor;
 
 /// Marker file: exists from the beginning of a first start until key and store are complete.
@@ -146,10 +145,10 @@ impl DataDirectory {
     fn make(&self) -> Result<FileStore, StartError> {
         let mark = self.path.join(FIRST_START);
         let failed = |source| OpenError::Io { path: self.path.clone(), source };
-        make_private_directory(&self.path).map_err(failed)?;
+        private_file::create_directory(&self.path).map_err(failed)?;
         let was_interrupted = mark.exists();
         File::create(&mark).and_then(|mark| mark.sync_all()).map_err(failed)?;
-        sync_directory(&mark).map_err(failed)?;
+        private_file::sync_directory(&mark).map_err(failed)?;
         // The store first: its lock keeps another process from making a key of its own.
         let store = match FileStore::open(&self.store_file(), &due_rules()) {
             // A power cut while the file was made: it never held anything.
@@ -162,9 +161,9 @@ impl DataDirectory {
             opened => opened?,
         };
         Encryptor::load_or_make(&self.path.join(SEAL_KEY_FILE))?;
-        sync_directory(&mark).map_err(failed)?;
+        private_file::sync_directory(&mark).map_err(failed)?;
         std::fs::remove_file(&mark).map_err(failed)?;
-        sync_directory(&mark).map_err(failed)?;
+        private_file::sync_directory(&mark).map_err(failed)?;
         Ok(store)
     }
 }

@@ -58,7 +58,7 @@ pub(crate) async fn services(
             topics: apns.topics,
             url: apns.url,
         }),
-        pace: DispatchLimits::default(),
+        limits: DispatchLimits::default(),
     };
     PushServices::new(&settings, Arc::new(sender), clock).await.map(Some)
 }

@@ -1,6 +1,6 @@
 //! The card's answer as JSON (WebAuthn section 5.1.9 and the vendor's sample), decoded but not
-//! believed. Base64 is read in either alphabet, padded or not, since card SDKs differ; unknown
-//! members are passed over.
+//! verified. Base64 is accepted in either alphabet, padded or not, since card SDKs differ; unknown
+//! members are ignored.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,6 +1,5 @@
-//! Attestation: what the card says of itself at registration. Reads the attestation object
-//! (WebAuthn section 6.5.4), has the statement verified by its format, and asks the policy whether
-//! what it proves is enough.
+//! Attestation: the card's statement about itself at registration. Parses the attestation object
+//! (WebAuthn section 6.5.4), verifies the statement by its format, and applies the policy.
 
 use std::sync::Arc;
 
@@ -58,7 +57,7 @@ pub struct InvalidRoot(pub usize);
 /// How far a credential's attestation was verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Attested {
+pub enum AttestationOutcome {
     /// A chain of certificates led to a root.
     Verified,
     /// There was a statement, which was passed over.
@@ -68,10 +67,10 @@ pub enum Attested {
     None,
 }
 
-/// What the policy made of a statement.
+/// A statement that the policy accepts.
 #[derive(Debug)]
-pub(crate) struct Assessed {
-    pub(crate) attested: Attested,
+pub(crate) struct AssessedAttestation {
+    pub(crate) attested: AttestationOutcome,
     /// Why the statement was ignored.
     pub(crate) ignored: Option<VerifyError>,
     pub(crate) model: Option<Model>,
@@ -109,7 +108,7 @@ impl AttestationPolicy {
         statement: Result<Verified<'_>, VerifyError>,
         aaguid: &[u8; 16],
         now: UnixTime,
-    ) -> Result<Assessed, VerifyError> {
+    ) -> Result<AssessedAttestation, VerifyError> {
         let metadata = self.metadata.as_deref();
         let entry = metadata.and_then(|metadata| metadata.model(aaguid));
         if entry.is_some_and(|entry| entry.compromised) {
@@ -119,7 +118,8 @@ impl AttestationPolicy {
         let accept = |accepted: bool| {
             if accepted { Ok(()) } else { Err(VerifyError::AttestationType) }
         };
-        let (mut attested, mut ignored, mut model_attested) = (Attested::None, None, false);
+        let (mut attested, mut ignored, mut model_attested) =
+            (AttestationOutcome::None, None, false);
         match statement {
             Ok(Verified::None) => accept(self.none)?,
             Ok(Verified::SelfSigned) => accept(self.self_signed)?,
@@ -131,12 +131,12 @@ impl AttestationPolicy {
                     if !certificate::is_trusted(&chain, &roots, now) {
                         return Err(VerifyError::TrustPath);
                     }
-                    attested = Attested::Verified;
+                    attested = AttestationOutcome::Verified;
                     model_attested = names_model;
                 }
             }
             Err(why) if self.none && !knows_roots && why.is_no_attestation() => {
-                attested = Attested::Ignored;
+                attested = AttestationOutcome::Ignored;
                 ignored = Some(why);
             }
             Err(why) => return Err(why),
@@ -147,17 +147,18 @@ impl AttestationPolicy {
         }
         let name = entry.map(|entry| entry.name.as_str()).or_else(|| model::name(aaguid));
         let model = name.map(|name| Model { name: name.to_owned(), claimed: !model_attested });
-        Ok(Assessed { attested, ignored, model })
+        Ok(AssessedAttestation { attested, ignored, model })
     }
 }
 
-/// Who signed for a credential at its registration.
+/// The signer of an attestation statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AttestedBy {
-    /// Nobody, or a statement that says nothing.
-    Nobody,
-    Itself,
-    /// A key under a certificate that came along; where that leads to was not asked.
+pub enum AttestationSigner {
+    /// None: there was no statement, or one that proves nothing.
+    None,
+    /// The credential itself.
+    Credential,
+    /// A key under an attached certificate, whose chain was not verified.
     Certificate,
 }
 
@@ -202,23 +203,23 @@ impl Attestation {
         client_data_hash: &[u8],
         policy: &AttestationPolicy,
         now: UnixTime,
-    ) -> Result<Assessed, VerifyError> {
+    ) -> Result<AssessedAttestation, VerifyError> {
         let statement = self.verified(data, credential, client_data_hash);
         policy.assess(statement, &credential.aaguid, now)
     }
 
-    /// 7.1 steps 21 and 22 alone: who signed, without asking whether that is enough.
+    /// 7.1 steps 21 and 22 alone: the signer, without applying a policy.
     pub(crate) fn attested_by(
         &self,
         data: &AuthenticatorData,
         credential: &AttestedCredential,
         client_data_hash: &[u8],
-    ) -> Result<AttestedBy, VerifyError> {
+    ) -> Result<AttestationSigner, VerifyError> {
         match self.verified(data, credential, client_data_hash) {
-            Ok(Verified::None) => Ok(AttestedBy::Nobody),
-            Ok(Verified::SelfSigned) => Ok(AttestedBy::Itself),
-            Ok(Verified::Certified { .. }) => Ok(AttestedBy::Certificate),
-            Err(why) if why.is_no_attestation() => Ok(AttestedBy::Nobody),
+            Ok(Verified::None) => Ok(AttestationSigner::None),
+            Ok(Verified::SelfSigned) => Ok(AttestationSigner::Credential),
+            Ok(Verified::Certified { .. }) => Ok(AttestationSigner::Certificate),
+            Err(why) if why.is_no_attestation() => Ok(AttestationSigner::None),
             Err(why) => Err(why),
         }
     }

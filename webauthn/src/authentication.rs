@@ -21,9 +21,9 @@ pub struct CredentialRecord<'a> {
     pub backup_eligible: bool,
 }
 
-/// What a verified authentication tells.
+/// The result of a verified authentication.
 #[derive(Clone, Copy, Debug)]
-pub struct Used {
+pub struct VerifiedAssertion {
     /// The signature counter to store.
     pub sign_count: u32,
     /// Flag BS, to store.
@@ -39,7 +39,7 @@ pub fn verify(
     expected: &Expected<'_>,
     allowed: &[Bytes],
     record: Option<&CredentialRecord<'_>>,
-) -> Result<Used, VerifyError> {
+) -> Result<VerifiedAssertion, VerifyError> {
     // Step 3.
     let Response::Signed { authenticator_data, signature, user_handle } = &answer.response else {
         return Err(VerifyError::Response);
@@ -48,7 +48,7 @@ pub fn verify(
     if !allowed.is_empty() && !allowed.iter().any(|id| id.0 == answer.id) {
         return Err(VerifyError::NotAllowed);
     }
-    // Step 6: the user is always known before, so the handle may be missing but not wrong.
+    // Step 6: the user is identified before, so the handle may be missing but not wrong.
     let record = record.ok_or(VerifyError::UnknownCredential)?;
     if user_handle.as_deref().is_some_and(|handle| !record.user_handles.contains(&handle)) {
         return Err(VerifyError::UserHandle);
@@ -78,7 +78,7 @@ pub fn verify(
         return Err(VerifyError::SignCount);
     }
     // Extension outputs (step 23) are ignored: none is asked for.
-    Ok(Used {
+    Ok(VerifiedAssertion {
         sign_count: data.sign_count,
         backed_up: data.backed_up(),
         user_verified: data.user_verified(),

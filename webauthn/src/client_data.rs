@@ -1,5 +1,5 @@
-//! Client data (WebAuthn section 5.8.1): what the phone's side says it asked the card for, and
-//! the steps of 7.1 (5 to 11) and 7.2 (8 to 14) that check it.
+//! Client data (WebAuthn section 5.8.1), in which the client states its request to the card, and the
+//! steps of 7.1 (5 to 11) and 7.2 (8 to 14) that verify it.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -13,16 +13,14 @@ pub(crate) const CREATE: &str = "webauthn.create";
 /// `type` of an authentication's client data.
 pub(crate) const GET: &str = "webauthn.get";
 
-/// What a ceremony must have been about.
+/// The values that an answer must have been made for.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
-    /// The challenge that was given.
     pub challenge: &'a [u8],
-    /// The relying party.
     pub rp_id: &'a str,
     /// Origins, of which one must match character by character.
     pub origins: &'a [String],
-    /// Pages that may hold the relying party in a frame; none: no frames at all.
+    /// Origins of pages that may embed the relying party in a frame; empty: no frames.
     pub top_origins: &'a [String],
     /// Whether the card must have verified its user.
     pub user_verification: bool,

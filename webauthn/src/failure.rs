@@ -1,7 +1,6 @@
 //! Every way in which a card's answer can fail, named by the step of WebAuthn Level 3 that it
-//! fails: section 7.1 (registration) and 7.2 (authentication), steps counted from 1 as the
-//! specification lists them. The words are for the log and the tests; a caller learns only that
-//! verification failed.
+//! fails: section 7.1 (registration) and 7.2 (authentication), steps counted from 1 as in the
+//! specification. The messages are for logs and tests; clients learn only that verification failed.
 
 /// A step of verification that failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -47,7 +46,7 @@ pub enum VerifyError {
     /// 7.1 step 14, 7.2 step 15: signed for another relying party.
     #[error("authenticator data: rpIdHash")]
     RpIdHash,
-    /// 7.1 step 15, 7.2 step 16: nobody was present.
+    /// 7.1 step 15, 7.2 step 16: the user was not present.
     #[error("authenticator data: UP")]
     UserPresence,
     /// 7.1 step 16, 7.2 step 17: the user was not verified where that was required.

@@ -1,5 +1,5 @@
-//! A WebAuthn verifier: holds the answers of authenticators against what a relying party asked for,
-//! by the steps of WebAuthn Level 3, sections 7.1 (registration) and 7.2 (authentication).
+//! A WebAuthn verifier: verifies the answers of authenticators to a relying party's requests by the
+//! steps of WebAuthn Level 3, sections 7.1 (registration) and 7.2 (authentication).
 //!
 //! ```text
 //!   answer ─▶ registration | authentication
@@ -8,9 +8,9 @@
 //!                                └─▶ metadata, model
 //! ```
 //!
-//! Pure: no store, no clock, no HTTP, no logging. What a step needs of them (the credential record,
-//! the time) is an argument, and what follows (storing the counter, step 26 of 7.1) is the caller's.
-//! [`verify_kept`] reads an answer again from what was kept of it, with nothing else at hand.
+//! Pure: no store, no clock, no HTTP, no logging. Data that a step needs (the credential record, the
+//! time) are arguments, and follow-up actions (storing the counter, step 26 of 7.1) are the caller's.
+//! [`verify_stored`] verifies a stored answer again.
 
 mod answer;
 mod attestation;
@@ -20,12 +20,12 @@ mod certificate;
 mod client_data;
 mod cose;
 mod failure;
-mod kept;
 #[cfg(any(test, feature = "signing"))]
 mod key_pair;
 mod metadata;
 mod model;
 mod statement;
+mod stored;
 
 pub mod authentication;
 pub mod registration;
@@ -34,13 +34,13 @@ pub mod registration;
 mod tests;
 
 pub use answer::{Answer, Bytes, bytes};
-pub use attestation::{AttestationPolicy, Attested, AttestedBy, InvalidRoot};
+pub use attestation::{AttestationOutcome, AttestationPolicy, AttestationSigner, InvalidRoot};
 pub use client_data::Expected;
 pub use cose::{EDDSA, ES256, ES384, ML_DSA_44, ML_DSA_65, PS256, RS256};
 pub use failure::{CertificateFault, VerifyError};
-pub use kept::{KeptAnswer, Made, Shown, verify_kept};
 #[cfg(any(test, feature = "signing"))]
 pub use key_pair::KeyPair;
 pub use metadata::{Metadata, MetadataError};
 pub use model::{Model, name as model_name, parse_aaguid};
 pub use rustls_pki_types::UnixTime;
+pub use stored::{AnswerFacts, CreatedCredential, StoredAnswer, verify_stored};

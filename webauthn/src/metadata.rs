@@ -18,7 +18,7 @@ use crate::model::parse_aaguid;
 
 /// The root of the FIDO Alliance's list.
 const ROOT: &[u8] = include_bytes!("../roots/globalsign-r3.der");
-/// Whom the signing certificate must name: the root signs for many others.
+/// The name that the signing certificate must have: the root signs for many others.
 const SIGNER: &str = "mds.fidoalliance.org";
 /// Statuses under which a model may not register (section 3.1.4): revoked, or its attestation
 /// keys, its users' keys or its user verification are broken.
@@ -136,7 +136,7 @@ impl Metadata {
         Self::from_payload(&decode(payload)?).ok_or(MetadataError::Payload)
     }
 
-    /// The list of a payload whose signature is another's question; `None` if it is none.
+    /// Parses a payload whose signature was verified; `None` if it is invalid.
     pub(crate) fn from_payload(json: &[u8]) -> Option<Self> {
         let payload: Payload = serde_json::from_slice(json).ok()?;
         let mut models = HashMap::new();

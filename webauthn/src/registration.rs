@@ -1,10 +1,10 @@
 //! Registration: section 7.1 of WebAuthn Level 3, in its order. What needs the store (step 26)
-//! is left to whoever stores the credential.
+//! is left to the caller, which stores the credential.
 
 use rustls_pki_types::UnixTime;
 
 use crate::answer::{Answer, Response};
-use crate::attestation::{Attestation, AttestationPolicy, Attested};
+use crate::attestation::{Attestation, AttestationOutcome, AttestationPolicy};
 use crate::authenticator_data::AuthenticatorData;
 use crate::client_data::{self, Expected};
 use crate::failure::VerifyError;
@@ -31,8 +31,8 @@ pub struct NewCredential {
     /// The card's model.
     pub aaguid: [u8; 16],
     /// How far its attestation was verified.
-    pub attestation: Attested,
-    /// Why the statement was ignored, with [`Attested::Ignored`].
+    pub attestation: AttestationOutcome,
+    /// Why the statement was ignored, with [`AttestationOutcome::Ignored`].
     pub ignored: Option<VerifyError>,
     /// The card's model by name, where it is known.
     pub model: Option<Model>,

@@ -1,4 +1,4 @@
-//! What a person is told about their own devices and cards. It concerns no ceremony.
+//! Notices to a person about their own devices and cards, outside of any ceremony.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! The offer that a typed code finds.
+//! The additional fields of an offer that a typed code found.
 
 use serde::{Deserialize, Serialize};
 

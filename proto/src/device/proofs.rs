@@ -1,5 +1,4 @@
-//! What a device signs: the claims of each proof, and the `typ` that keeps one from passing for
-//! another.
+//! A device's proofs: the claims of each, and its `typ`, by which one cannot be used as another.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! Reading the relay's frames, which only the phone's side needs. It knows no more than their form.
+//! Decoding the relay's frames, which only a phone does.
 
 use super::{
     AttemptId, CeremonyId, ConnectionId, Deserialize, FrameError, FrameErrorCode, Outcome,

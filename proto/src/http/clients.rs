@@ -1,4 +1,4 @@
-//! What an initiator may do, and what it is told of itself.
+//! An initiator's scopes, and its view of itself.
 
 use serde::{Deserialize, Serialize};
 

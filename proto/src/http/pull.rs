@@ -1,4 +1,4 @@
-//! What a device that holds no socket is given by HTTP.
+//! The answers to a device that pulls instead of holding a socket.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;

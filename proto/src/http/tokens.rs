@@ -66,7 +66,7 @@ pub struct ServerMetadata {
     pub jwks_uri: String,
     /// Every scope that there is.
     pub scopes_supported: Vec<String>,
-    /// None: nobody is sent anywhere to consent.
+    /// Empty: there is no authorization endpoint.
     pub response_types_supported: Vec<String>,
     /// `client_credentials`.
     pub grant_types_supported: Vec<String>,

@@ -1,4 +1,4 @@
-//! What Unicode says of single characters, and what may stand beside what.
+//! Properties of single characters by Unicode, and rules for their neighbours.
 
 use icu_normalizer::ComposingNormalizerBorrowed;
 use icu_properties::props::{
@@ -55,7 +55,7 @@ pub(super) fn is_forbidden(c: char) -> bool {
     FORBIDDEN.get(at).is_some_and(|&(first, _)| first <= c)
 }
 
-/// A mark that takes no room of its own.
+/// A mark without width.
 pub(super) fn is_mark(c: char) -> bool {
     let category = || CodePointMapData::<GeneralCategory>::new().get(c);
     !c.is_ascii()

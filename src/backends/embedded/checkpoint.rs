@@ -1,5 +1,5 @@
-//! The thread that brings full layers into the tables, one transaction each, while the writer goes
-//! on in the log's other file. A failure is tried again: nothing is lost by it, but the writer stops
+//! The checkpoint thread: applies full layers to the tables, one transaction each, while the writer
+//! continues in the log's other file. A failure is retried; it loses nothing, but the writer stops
 //! once that file is full too.
 
 use std::io;
@@ -13,13 +13,13 @@ use super::overlay::Overlay;
 use super::recovery;
 use super::tables::Meta;
 
-/// Pause between two tries.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A layer, and what the tables say of themselves once they have it.
+/// A layer, and the tables' metadata once it is applied.
 type Job = (Arc<Overlay>, Meta);
 
-/// The way to the thread.
+/// The handle of the checkpoint thread.
 pub(super) struct Checkpoints {
     jobs: mpsc::Sender<Job>,
     thread: JoinHandle<bool>,
@@ -34,13 +34,13 @@ impl Checkpoints {
         Ok(Self { jobs, thread })
     }
 
-    /// Has a layer brought into the tables, whose predecessor is there.
+    /// Queues a layer whose predecessor is applied already.
     pub(super) fn begin(&self, layer: Arc<Overlay>, meta: Meta) {
-        // It ends only with its sender.
+        // The thread ends only after its sender is dropped.
         let _ = self.jobs.send((layer, meta));
     }
 
-    /// Ends the thread after at most one more try; tells whether every layer is in the tables.
+    /// Ends the thread after at most one more attempt; returns whether every layer was applied.
     pub(super) fn end(self) -> bool {
         drop(self.jobs);
         self.thread.join().unwrap_or_default()
@@ -55,7 +55,7 @@ fn run(layers: &Layers, jobs: &mpsc::Receiver<Job>) -> bool {
             layers.note_written(written.clone());
             match written {
                 Ok(()) => {
-                    layers.in_tables();
+                    layers.applied();
                     break;
                 }
                 Err(error) => tracing::error!(%error, "the tables could not be written"),
@@ -63,7 +63,7 @@ fn run(layers: &Layers, jobs: &mpsc::Receiver<Job>) -> bool {
             if database.fenced().is_some() {
                 return false;
             }
-            // Nothing is sent while a layer is on its way.
+            // The writer queues no other layer before this one is applied.
             if matches!(jobs.recv_timeout(PAUSE), Err(RecvTimeoutError::Disconnected)) {
                 return false;
             }

@@ -1,4 +1,4 @@
-//! The machine's clock, the only place that reads it.
+//! The system clock; no other place reads it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,7 +6,7 @@ use fido_relay_proto::UnixMillis;
 
 use crate::ports::Clock;
 
-/// The machine's wall clock. A machine whose clock stands before 1970 is told that it is 1970.
+/// The machine's wall clock. Times before 1970 count as 1970.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

@@ -10,7 +10,7 @@
 //! Damage that is met later ends the store for this process ([`Database::damage`]): the next start
 //! verifies again and decides.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -25,6 +25,7 @@ use super::migrate::migrate;
 use super::store_file::{OpenStoreFile, StoreFile, TablesFile};
 use super::tables::{Meta, TablesReader};
 use crate::ports::{DueRule, StoreError};
+use crate::private_file;
 
 /// Memory for cached pages, in bytes. redb's default of 1 GiB is more than a relay's machine may
 /// have; 100,000 ceremonies with their indexes fit into this.
@@ -33,35 +34,26 @@ pub(super) const CACHE: usize = 256 * 1024 * 1024;
 /// Memory for cached pages while the file is verified, in bytes.
 const VERIFY_CACHE: usize = 16 * 1024 * 1024;
 
-/// Why the store's file cannot be opened.
+/// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The directory or the file cannot be made or read.
     #[error("cannot open {}: {source}", path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Io { path: PathBuf, source: io::Error },
     /// Another process has it open.
     #[error(
         "{} is in use by another process: one relay at a time may use a data directory",
         path.display()
     )]
-    InUse {
-        /// The file.
-        path: PathBuf,
-    },
+    InUse { path: PathBuf },
     /// It is damaged, or no store of this program.
     #[error("cannot use {} as the store, it is damaged or no store of this version: {reason}", path.display())]
     Damaged {
-        /// The file.
         path: PathBuf,
-        /// What redb says.
+        /// The error of redb or of the log.
         reason: String,
     },
-    /// The operating system gave no thread for the writer.
+    /// The operating system refused a thread.
     #[error("cannot start the store's writer: {0}")]
     Thread(io::Error),
 }
@@ -93,13 +85,13 @@ const REMEDY_FOR_DAMAGE: &str = "look into the machine's log for errors of the d
     relay.redb back from its newest backup; or, to begin anew, with every client and phone made \
     again, move the whole content of the data directory away";
 
-/// The open database, or the place where it will be again.
+/// The tables' file; closed after some errors and opened again at the next access.
 pub(super) struct Database {
-    /// What the log and errors call the file.
+    /// The file's name in log lines and errors.
     path: PathBuf,
     parts: Arc<OpenStoreFile>,
     cache: usize,
-    /// The opening of the store that this process made ([`Meta::opening`]).
+    /// The id of this process's opening of the store ([`Meta::opening`]).
     opening: OnceLock<[u8; 16]>,
     current: RwLock<Option<redb::Database>>,
     damage: OnceLock<String>,
@@ -121,7 +113,7 @@ impl Database {
         cache: usize,
     ) -> Result<(Self, Meta), OpenError> {
         let opened = guarded(|| {
-            // Verified apart, because what it reads would stay in the cache for good.
+            // Verified with a small cache of its own: the pages that it reads would stay in the other.
             let mut verifying = redb::Builder::new();
             verifying.set_cache_size(VERIFY_CACHE).set_check_integrity_on_open(true);
             open(&verifying, &*parts)?.close()?;
@@ -142,17 +134,16 @@ impl Database {
         Ok((database, meta))
     }
 
-    /// From now on the store is this opening's, also when its file is opened again.
-    pub(super) fn belongs_to(&self, opening: [u8; 16]) {
+    /// Sets the opening that the file must still belong to when it is opened again.
+    pub(super) fn set_opening(&self, opening: [u8; 16]) {
         self.opening.get_or_init(|| opening);
     }
 
-    /// What errors call the file.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A reader's view, unmoved by later writes.
+    /// A snapshot of the tables.
     pub(super) fn read(&self) -> Result<TablesReader, StoreError> {
         self.guard(|| {
             let transaction: ReadTransaction =
@@ -161,7 +152,8 @@ impl Database {
         })
     }
 
-    /// Runs what touches the file's content. After an error the file is closed where that helps.
+    /// Runs an operation on the file's content. After an error that redb does not recover from, the
+    /// file is closed.
     pub(super) fn guard<T>(
         &self,
         work: impl FnOnce() -> Result<T, redb::Error>,
@@ -188,8 +180,8 @@ impl Database {
         } else if let redb::Error::Io(source) = error
             && !is_refusal(source)
         {
-            // What a failed flush was to write may never reach the disk, and no later flush tells.
-            // The log has it: the next start brings it into the tables.
+            // Pages of a failed flush may never reach the disk, and later flushes do not report it.
+            // The log still has these changes: the next start applies them.
             self.fence(format!("the file of its tables failed: {source}"));
         }
         if closes && self.take().is_some() && !is_damage {
@@ -201,7 +193,7 @@ impl Database {
         }
     }
 
-    /// Whether the content of the file is known to be damaged, and how; resolves once it is.
+    /// Resolves with the reason once the store is fenced.
     pub(super) async fn damaged(&self) -> String {
         self.damaged.cancelled().await;
         self.damage.get().cloned().unwrap_or_default()
@@ -218,7 +210,7 @@ impl Database {
         }
     }
 
-    /// Ends the store for this process; tells whether it was not ended before.
+    /// Fences the store: this process may not use it again. Returns whether it was not fenced before.
     pub(super) fn fence(&self, why: String) -> bool {
         let first = self.damage.set(why).is_ok();
         if first {
@@ -227,14 +219,14 @@ impl Database {
         first
     }
 
-    /// Why the store is ended for this process, if it is.
+    /// The error that every operation gets once the store is fenced.
     pub(super) fn fenced(&self) -> Option<StoreError> {
         self.damage.get().cloned().map(StoreError::Fenced)
     }
 
     fn take(&self) -> Option<()> {
         let database = self.current.write().unwrap_or_else(PoisonError::into_inner).take()?;
-        // What it does when it is dropped may meet the same damage.
+        // Dropping it may meet the same damage.
         drop(guarded(|| {
             drop(database);
             Ok(())
@@ -242,12 +234,12 @@ impl Database {
         Some(())
     }
 
-    /// Closes the file for good and flushes what is left to flush.
+    /// Flushes and closes the file for good.
     pub(super) fn close(&self) {
         let database = self.current.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(database) = database else { return };
         if let Err(error) = guarded(|| Ok(database.close()?)) {
-            tracing::warn!(%error, "closing the store");
+            tracing::warn!(%error, "the store's file could not be closed cleanly");
         }
     }
 
@@ -266,7 +258,7 @@ impl Database {
             Some(opened_meanwhile) => opened_meanwhile,
             None => {
                 let database = open(redb::Builder::new().set_cache_size(self.cache), &*self.parts)?;
-                // While it was closed nothing kept another process from it.
+                // The file was not locked while it was closed.
                 if self.opening.get().is_some_and(|ours| Meta::opening(&database) != Some(*ours)) {
                     self.fence("another process used the store meanwhile".to_owned());
                     return Err(redb::Error::Corrupted("it is another process's".to_owned()));
@@ -278,7 +270,7 @@ impl Database {
     }
 }
 
-/// What an operator can do about it decides the kind; the rest is a file that cannot be used.
+/// Sorts redb's errors by what an operator can do about them.
 fn open_error(path: PathBuf, error: redb::Error) -> OpenError {
     if matches!(error, redb::Error::DatabaseAlreadyOpen) {
         return OpenError::InUse { path };
@@ -292,8 +284,8 @@ fn open_error(path: PathBuf, error: redb::Error) -> OpenError {
     OpenError::Damaged { path, reason }
 }
 
-/// Whether the file's content is not what was written: it says so itself, it lacks what every
-/// opening makes, or a panic has left the library's own state behind.
+/// Whether the error shows that the file's content is not what was written: redb says so, a table
+/// that every opening makes is missing, or a panic has poisoned the library's state.
 fn is_damage(error: &redb::Error) -> bool {
     if let redb::Error::Io(source) = error {
         return is_damaged_read(source);
@@ -310,7 +302,7 @@ fn is_damage(error: &redb::Error) -> bool {
     )
 }
 
-/// A file that ends too early, or does not begin as a store does.
+/// A file that ends too early or lacks the magic number of a store.
 fn is_damaged_read(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
@@ -319,58 +311,29 @@ fn open(builder: &redb::Builder, parts: &OpenStoreFile) -> Result<redb::Database
     builder.create_with_backend(TablesFile(parts(StoreFile::Tables)?))
 }
 
-/// Each part of a store in a file of its own: the tables in `path`, the log's files beside it.
+/// Makes the store's files where they are missing: the tables in `path`, the log's files beside it.
 pub(super) fn files(path: &Path) -> Result<Arc<OpenStoreFile>, OpenError> {
     let failed = |source| OpenError::Io { path: path.to_owned(), source };
     if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        make_private_directory(directory)
+        private_file::create_directory(directory)
             .map_err(|source| OpenError::Io { path: directory.to_owned(), source })?;
     }
     let path = path.to_owned();
     for part in StoreFile::ALL {
         let file = part.file(&path);
         let new = !file.exists();
-        drop(private_file(&file).map_err(failed)?);
+        drop(open_file(&file).map_err(failed)?);
         if new {
-            sync_directory(&file).map_err(failed)?;
+            private_file::sync_directory(&file).map_err(failed)?;
         }
     }
     Ok(Arc::new(move |part: StoreFile| {
-        let file = private_file(&part.file(&path))?;
-        let file = FileBackend::new(file).map_err(io::Error::other)?;
+        let file = FileBackend::new(open_file(&part.file(&path))?).map_err(io::Error::other)?;
         Ok(Box::new(file) as Box<_>)
     }))
 }
 
-/// Makes a directory that only this user may enter; one that exists keeps its permissions.
-///
-/// # Errors
-/// The operating system's.
-pub fn make_private_directory(directory: &Path) -> io::Result<()> {
-    let mut builder = std::fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(directory)
-}
-
-/// Opens or makes a file that only this user may read; one that exists keeps its permissions.
-fn private_file(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-/// Makes the name of a new file as durable as its content, by flushing the directory it lies in.
-///
-/// # Errors
-/// The operating system's.
-pub fn sync_directory(path: &Path) -> io::Result<()> {
-    if cfg!(unix) {
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()?;
-    }
-    Ok(())
+/// Opens a file of the store, or makes it empty.
+fn open_file(path: &Path) -> io::Result<File> {
+    private_file::options().read(true).write(true).create(true).truncate(false).open(path)
 }

@@ -13,7 +13,7 @@ thread_local! {
 }
 
 /// Runs `work`. A panic in it becomes [`redb::Error::Corrupted`] and prints nothing: its message
-/// could quote a record. What `work` was changing must not be used afterwards.
+/// could quote a record. Values that `work` was changing must not be used afterwards.
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, redb::Error> {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {

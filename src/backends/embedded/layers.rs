@@ -1,5 +1,5 @@
-//! What lies over the tables: the changes of the log's file that is being filled (`newer`), over
-//! those of the file before it while they are on their way into the tables (`older`).
+//! The layers over the tables: the changes of the log file that is being filled (`newer`), over
+//! those of the file before it until they are applied to the tables (`older`).
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::database::Database;
-use super::overlay::{AppliedChange, Entry, Overlay, revision_of};
+use super::overlay::{AppliedChange, LayerEntry, Overlay, revision_of};
 use super::tables::TablesReader;
 use crate::ports::{Bucket, DueRecord, Duty, Position, Revision, StoreError, Stored};
 
@@ -22,28 +22,29 @@ struct LayerPair {
 }
 
 impl LayerPair {
-    fn get(&self, bucket: Bucket, key: &str) -> Option<&Entry> {
+    fn get(&self, bucket: Bucket, key: &str) -> Option<&LayerEntry> {
         self.newer.get(bucket, key).or_else(|| self.older.as_ref()?.get(bucket, key))
     }
 }
 
-/// The store as its readers and its writer share it.
+/// The state that readers and the writer share.
 #[derive(Debug)]
 pub(super) struct Layers {
     pub(super) database: Database,
-    both: RwLock<LayerPair>,
+    layers: RwLock<LayerPair>,
     tables_written: Mutex<(Instant, Result<(), StoreError>)>,
     /// The last row of the journal that this process wrote.
     journaled: watch::Sender<Position>,
 }
 
-/// The tables, and the changes over them from some key on, at one moment.
+/// A consistent view of a bucket: the tables, and the layers' changes from some key on.
 pub(super) struct Snapshot {
-    pub(super) over: BTreeMap<String, Entry>,
+    pub(super) over: BTreeMap<String, LayerEntry>,
     pub(super) tables: TablesReader,
 }
 
-/// What the writer checks a group against, without its own newest changes.
+/// The committed state that the writer checks a group against, without the newer layer, which only
+/// the writer itself changes.
 pub(super) struct CommittedLayers {
     older: Option<Arc<Overlay>>,
     tables: TablesReader,
@@ -51,28 +52,28 @@ pub(super) struct CommittedLayers {
 
 impl Layers {
     pub(super) fn new(database: Database) -> Self {
-        // Opening wrote to the tables.
+        // Opening the store has just written to the tables.
         let tables_written = Mutex::new((Instant::now(), Ok(())));
-        let (both, journaled) = (RwLock::default(), watch::Sender::default());
-        Self { database, both, tables_written, journaled }
+        let (layers, journaled) = (RwLock::default(), watch::Sender::default());
+        Self { database, layers, tables_written, journaled }
     }
 
-    fn both(&self) -> RwLockReadGuard<'_, LayerPair> {
-        self.both.read().unwrap_or_else(PoisonError::into_inner)
+    fn layers(&self) -> RwLockReadGuard<'_, LayerPair> {
+        self.layers.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The record as it was last committed.
-    pub(super) fn get(&self, bucket: Bucket, key: &str) -> Result<Entry, StoreError> {
-        if let Some(entry) = self.both().get(bucket, key) {
+    pub(super) fn get(&self, bucket: Bucket, key: &str) -> Result<LayerEntry, StoreError> {
+        if let Some(entry) = self.layers().get(bucket, key) {
             return Ok(entry.clone());
         }
-        // What leaves the layers now is in the tables already.
+        // A layer that is dropped now has been applied to the tables already.
         let tables = self.database.read()?;
         self.database.guard(|| tables.get(bucket, key))
     }
 
-    /// A bucket from `from` on: of the changes over the tables at least as many as begin with
-    /// `prefix` and are not removals, up to `limit`.
+    /// A view of a bucket from `from` on, with enough of the layers' changes under `prefix` to list
+    /// `limit` records.
     pub(super) fn snapshot(
         &self,
         bucket: Bucket,
@@ -80,9 +81,9 @@ impl Layers {
         prefix: &str,
         limit: usize,
     ) -> Result<Snapshot, StoreError> {
-        let both = self.both();
-        let mut newer = both.newer.range(bucket, from).peekable();
-        let mut older = both.older.iter().flat_map(|older| older.range(bucket, from)).peekable();
+        let layers = self.layers();
+        let mut newer = layers.newer.range(bucket, from).peekable();
+        let mut older = layers.older.iter().flat_map(|older| older.range(bucket, from)).peekable();
         let (mut over, mut live) = (BTreeMap::new(), 0);
         while live < limit {
             let order = match (newer.peek(), older.peek()) {
@@ -104,7 +105,7 @@ impl Layers {
         Ok(Snapshot { over, tables: self.database.read()? })
     }
 
-    /// What is due, of all layers.
+    /// Due records of all layers and the tables.
     pub(super) fn due(
         &self,
         duty: Duty,
@@ -112,16 +113,16 @@ impl Layers {
         after: Option<&DueRecord>,
         limit: usize,
     ) -> Result<Vec<DueRecord>, StoreError> {
-        let both = self.both();
-        let mut found: Vec<_> = both.newer.due(duty, until, after).take(limit).collect();
-        let is_newest = |record: &DueRecord| both.newer.get(record.bucket, &record.key).is_none();
-        if let Some(older) = &both.older {
+        let layers = self.layers();
+        let mut found: Vec<_> = layers.newer.due(duty, until, after).take(limit).collect();
+        let is_newest = |record: &DueRecord| layers.newer.get(record.bucket, &record.key).is_none();
+        if let Some(older) = &layers.older {
             found.extend(older.due(duty, until, after).filter(is_newest).take(limit));
         }
         let tables = self.database.read()?;
         let in_tables = self.database.guard(|| {
             let rows = tables.due(duty, until, after)?;
-            let is_covered = |record: &DueRecord| both.get(record.bucket, &record.key).is_some();
+            let is_covered = |record: &DueRecord| layers.get(record.bucket, &record.key).is_some();
             let rows = rows.filter(|row| !row.as_ref().is_ok_and(is_covered));
             rows.take(limit).collect::<Result<Vec<_>, _>>()
         })?;
@@ -131,33 +132,32 @@ impl Layers {
         Ok(found)
     }
 
-    /// What the writer checks a group against.
-    pub(super) fn ground(&self) -> Result<CommittedLayers, StoreError> {
-        let both = self.both();
-        Ok(CommittedLayers { older: both.older.clone(), tables: self.database.read()? })
+    pub(super) fn committed(&self) -> Result<CommittedLayers, StoreError> {
+        let layers = self.layers();
+        Ok(CommittedLayers { older: layers.older.clone(), tables: self.database.read()? })
     }
 
-    /// The revision of a record.
+    /// The committed revision of a record.
     pub(super) fn revision(
         &self,
-        ground: &CommittedLayers,
+        committed: &CommittedLayers,
         bucket: Bucket,
         key: &str,
     ) -> Result<Revision, StoreError> {
-        if let Some(entry) = self.both().newer.get(bucket, key) {
+        if let Some(entry) = self.layers().newer.get(bucket, key) {
             return Ok(revision_of(entry));
         }
-        if let Some(entry) = ground.older.as_ref().and_then(|older| older.get(bucket, key)) {
+        if let Some(entry) = committed.older.as_ref().and_then(|older| older.get(bucket, key)) {
             return Ok(revision_of(entry));
         }
-        self.database.guard(|| Ok(revision_of(&ground.tables.get(bucket, key)?)))
+        self.database.guard(|| Ok(revision_of(&committed.tables.get(bucket, key)?)))
     }
 
-    /// Makes changes visible that are flushed, the journal's `row` among them.
+    /// Makes flushed changes visible, the journal's `row` among them.
     pub(super) fn apply(&self, changes: Vec<AppliedChange>, row: Option<Position>) {
-        let mut both = self.both.write().unwrap_or_else(PoisonError::into_inner);
-        changes.into_iter().for_each(|change| both.newer.set(change));
-        drop(both);
+        let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
+        changes.into_iter().for_each(|change| layers.newer.set(change));
+        drop(layers);
         if let Some(row) = row {
             self.journaled.send_replace(row);
         }
@@ -165,30 +165,29 @@ impl Layers {
 
     /// Waits until this process has written a row of the journal after `after`.
     pub(super) async fn journaled(&self, after: Position) {
-        // The sender is here, so it does not end.
+        // It cannot fail: the sender lives in `self`.
         let _ = self.journaled.subscribe().wait_for(|last| *last > after).await;
     }
 
-    /// Begins a new layer and gives the one before, which stays visible until
-    /// [`Layers::in_tables`].
-    pub(super) fn turn(&self) -> Arc<Overlay> {
-        let mut both = self.both.write().unwrap_or_else(PoisonError::into_inner);
-        let older = Arc::new(std::mem::take(&mut both.newer));
-        both.older = Some(Arc::clone(&older));
+    /// Starts a new layer and returns the one before, which stays visible until [`Layers::applied`].
+    pub(super) fn rotate(&self) -> Arc<Overlay> {
+        let mut layers = self.layers.write().unwrap_or_else(PoisonError::into_inner);
+        let older = Arc::new(std::mem::take(&mut layers.newer));
+        layers.older = Some(Arc::clone(&older));
         older
     }
 
-    /// The older layer is in the tables.
-    pub(super) fn in_tables(&self) {
-        self.both.write().unwrap_or_else(PoisonError::into_inner).older = None;
+    /// Drops the older layer, which the tables have now.
+    pub(super) fn applied(&self) {
+        self.layers.write().unwrap_or_else(PoisonError::into_inner).older = None;
     }
 
-    /// Whether a layer is on its way into the tables.
-    pub(super) fn is_turning(&self) -> bool {
-        self.both().older.is_some()
+    /// Whether a layer is still to be applied to the tables.
+    pub(super) fn is_checkpointing(&self) -> bool {
+        self.layers().older.is_some()
     }
 
-    /// When the tables were last written to, and how that ended.
+    /// The time and result of the last write to the tables.
     pub(super) fn tables_written(&self) -> (Instant, Result<(), StoreError>) {
         self.tables_written.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -200,8 +199,8 @@ impl Layers {
 }
 
 impl Snapshot {
-    /// The records of a bucket from `from` on, in key order, up to `limit`, as long as their keys
-    /// begin with `prefix`. Fewer: there are no more.
+    /// At most `limit` records of a bucket from `from` on whose keys begin with `prefix`, in key
+    /// order; fewer only at the end.
     pub(super) fn next(
         &self,
         bucket: Bucket,

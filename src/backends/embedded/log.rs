@@ -1,16 +1,15 @@
-//! The log in front of the tables: two files that take turns. Each is begun by a head, then holds
-//! one frame for each group of batches, flushed before the group is acknowledged. Neither is ever
-//! truncated: a file is begun anew in place, and generation and opening tell today's frames from
-//! those of an earlier turn, and of another life of a store that was put back.
+//! The write-ahead log in front of the tables: two files used alternately. Each begins with a head,
+//! followed by one frame per group of batches, which is flushed before the group is acknowledged.
+//! Files are never truncated but overwritten in place: generation and opening distinguish current
+//! frames from those of an earlier use of the file, or of another life of a restored store.
 //!
 //! ```text
 //!  head   magic · opening · generation · number of the first frame          · checksum
 //!  frame  magic · generation · number · length of the payload · payload     · checksum
 //! ```
-//! The checksum of a frame is taken over the opening, too.
-//! A frame is written only after the one before it was flushed. So a frame that does not check was
-//! never acknowledged, unless a valid one of its generation follows it: then the file is
-//! damaged.
+//! The checksum of a frame covers the opening, too. A frame is written only after the one before it
+//! was flushed. So a frame with a wrong checksum was never acknowledged, unless a valid frame of its
+//! generation follows it: then the file is damaged.
 
 use std::io;
 
@@ -19,26 +18,26 @@ use redb::StorageBackend;
 
 use super::payload::{self, BatchGroup};
 
-/// Where a frame may begin.
+/// Alignment of frames, in bytes.
 const ALIGN: u64 = 64;
 /// Bytes before a frame's payload.
 const PREFIX: usize = 48;
 const MAGIC: [u8; 8] = *b"fdrlylog";
-/// Bytes that a file grows by. What is added is written out and flushed before it is used, so that
-/// an append changes no metadata.
+/// Bytes that a file grows by. New space is filled with zeros and flushed before it is used, so that
+/// an append changes no file metadata.
 const GROWTH: u64 = 256 * 1024;
 /// Largest size of a file, and so of a frame.
 pub(super) const SIZE: u64 = 16 * 1024 * 1024;
 /// Bytes of SHA-256 that are kept of a head or frame.
 const CHECKSUM: usize = 16;
 
-/// What a file begins with.
+/// The head of a log file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LogHead {
-    /// A random name of the opening of the store that began it.
+    /// The random id of the opening of the store that wrote it.
     pub(super) opening: [u8; 16],
     pub(super) generation: u64,
-    /// The number of its first frame.
+    /// The number of the file's first frame.
     pub(super) first: u64,
 }
 
@@ -51,7 +50,7 @@ pub(super) struct LogFile {
     end: u64,
     /// The number of the next frame.
     next: u64,
-    /// Bytes that are written out.
+    /// Bytes of the file that are allocated and zeroed.
     allocated: u64,
 }
 
@@ -67,19 +66,19 @@ pub(super) enum ReadError {
 /// Why a frame was not appended.
 #[derive(Debug)]
 pub(super) enum AppendError {
-    /// The system refused it, and it does not stand.
+    /// The system refused the write: the frame is not in the file.
     Refused(io::Error),
-    /// It may stand, until [`LogFile::withdraw`] has made sure that it does not.
+    /// The frame may be in the file until [`LogFile::withdraw`] has overwritten it.
     Unknown(io::Error),
 }
 
-/// Whether the system refuses a write for want of room, without a try at the disk.
+/// Whether the system refused a write because of missing space, before writing anything.
 pub(super) fn is_refusal(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
 
-/// What a file holds.
+/// The valid content of a log file.
 #[derive(Debug)]
 pub(super) struct LogContent {
     pub(super) head: LogHead,
@@ -87,7 +86,7 @@ pub(super) struct LogContent {
 }
 
 impl LogFile {
-    /// Begins a file anew: from now on it holds nothing.
+    /// Writes a new head: the file holds no frames after it.
     pub(super) fn begin(file: Box<dyn StorageBackend>, head: LogHead) -> io::Result<Self> {
         let allocated = file.len()?;
         let end = aligned(HEAD_BYTES as u64);
@@ -98,12 +97,11 @@ impl LogFile {
         Ok(log)
     }
 
-    /// Begins it anew in place.
     pub(super) fn begin_again(self, head: LogHead) -> io::Result<Self> {
         Self::begin(self.file, head)
     }
 
-    /// Goes on with the same file, opened again.
+    /// Continues on a new handle of the same file.
     pub(super) fn replace(&mut self, file: Box<dyn StorageBackend>) {
         self.file = file;
     }
@@ -117,7 +115,7 @@ impl LogFile {
         self.next
     }
 
-    /// Bytes that are used.
+    /// The bytes of head and frames.
     pub(super) fn used(&self) -> u64 {
         self.end
     }
@@ -127,7 +125,7 @@ impl LogFile {
         self.end + frame_bytes(payload) <= SIZE
     }
 
-    /// Makes a frame's place: after it nothing is left of what was there before.
+    /// Allocates the space of a frame.
     pub(super) fn make_room(&mut self, payload: usize) -> io::Result<()> {
         self.grow(self.end + frame_bytes(payload))
     }
@@ -148,7 +146,7 @@ impl LogFile {
         Ok(())
     }
 
-    /// Makes the place of the next frame hold no valid frame, durably.
+    /// Overwrites the place of the next frame durably, so that it holds no valid frame.
     pub(super) fn withdraw(&mut self) -> io::Result<()> {
         self.file.write(self.end, &[0; ALIGN as usize])?;
         self.file.sync_data()
@@ -206,7 +204,7 @@ impl LogHead {
     }
 }
 
-/// Reads a file; none: it was never begun.
+/// Reads a file; `None` if it has no valid head.
 pub(super) fn read(file: &dyn StorageBackend) -> Result<Option<LogContent>, ReadError> {
     let length = file.len()?;
     let mut head = [0; HEAD_BYTES];
@@ -234,7 +232,7 @@ pub(super) fn read(file: &dyn StorageBackend) -> Result<Option<LogContent>, Read
     Ok(Some(LogContent { head, frames }))
 }
 
-/// The payload of the frame at this place, if it is valid, of this file and of such a number.
+/// The payload of the frame at this position, if it is valid, of this head and of a wanted number.
 fn frame_at<'b>(
     bytes: &'b [u8],
     at: u64,

@@ -1,4 +1,4 @@
-//! The store's contract kept in memory, for tests and for a relay that may forget everything.
+//! A store in memory, for tests.
 
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,7 +38,6 @@ impl MemoryState {
         found.map_or(Revision::ABSENT, revision_of) == change.expected
     }
 
-    /// The records of a bucket from `from`, in key order.
     fn from(&self, bucket: Bucket, from: Bound<&str>) -> impl Iterator<Item = (String, Stored)> {
         let records = self.records.range(bucket, from);
         records.filter_map(|(key, entry)| Some((key.to_owned(), entry.clone()?)))
@@ -46,7 +45,6 @@ impl MemoryState {
 }
 
 impl MemoryStore {
-    /// An empty store.
     #[must_use]
     pub fn new() -> Self {
         Self::default()

@@ -1,13 +1,12 @@
-//! From the format of version 0.1: a table for each bucket, without dues and without a log. The
-//! records are moved some at a time, each move a transaction, so that a start that is cut off goes
-//! on where it was.
+//! Migration from the format of version 0.1: a table per bucket, without due times and without a
+//! log. Records are moved in chunks, each in one transaction, so that an interrupted start continues.
 
 use redb::{Database, ReadableTable as _, TableDefinition, TableHandle as _, WriteTransaction};
 
 use super::tables::{LogState, Meta, TablesWriter};
 use crate::ports::{Bucket, DueRule, Revision, Stored};
 
-/// The last revision that was given.
+/// The earlier version's table of the last assigned revision.
 const META: TableDefinition<'static, &str, u64> = TableDefinition::new("meta");
 const REVISION: &str = "revision";
 /// Records of one transaction.
@@ -17,7 +16,7 @@ fn records(bucket: Bucket) -> TableDefinition<'static, &'static str, (u64, &'sta
     TableDefinition::new(bucket.name())
 }
 
-/// Brings tables of any version to this one's, and makes those of a new file.
+/// Migrates tables of any version to this one's, and makes those of a new file.
 pub(super) fn migrate(database: &Database, rules: &[DueRule]) -> Result<Meta, redb::Error> {
     let mut meta = prepare(database)?;
     if meta.log == LogState::Migrating {
@@ -37,8 +36,8 @@ pub(super) fn migrate(database: &Database, rules: &[DueRule]) -> Result<Meta, re
     Ok(meta)
 }
 
-/// What the tables say of themselves. In a file of an earlier version this is the first change:
-/// from here on that version refuses it.
+/// The tables' metadata, made if it is missing. In a file of an earlier version that is the first
+/// change: from then on that version refuses the file.
 fn prepare(database: &Database) -> Result<Meta, redb::Error> {
     let transaction = database.begin_write()?;
     let is_earlier = has_table(&transaction, records(Bucket::Ceremonies).name())?
@@ -61,7 +60,7 @@ fn prepare(database: &Database) -> Result<Meta, redb::Error> {
     Ok(meta)
 }
 
-/// The earlier version's counter; its table goes.
+/// Removes the earlier version's counter and returns its value.
 fn take_revision(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
     let table = transaction.open_table(META)?;
     let revision = table.get(REVISION)?.map_or(0, |revision| revision.value());
@@ -74,7 +73,7 @@ fn has_table(transaction: &WriteTransaction, name: &str) -> Result<bool, redb::E
     Ok(transaction.list_tables()?.any(|table| table.name() == name))
 }
 
-/// Moves the first records of a bucket; none: there are no more, and its table is gone.
+/// Moves the next chunk of a bucket; `None` once it is empty and its table removed.
 fn move_some(
     database: &Database,
     bucket: Bucket,

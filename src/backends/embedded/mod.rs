@@ -1,7 +1,7 @@
-//! Everything on one machine: the durable store in one file with its log, the bus within the process, the
-//! system clock. What a relay that is alone runs on.
+//! The backends of a single node: the durable store in tables with a log before them, the bus within
+//! the process, the system clock.
 //!
-//! Knows redb and the operating system; knows nothing of the relay, of HTTP or of other backends.
+//! Knows redb and the operating system, and neither the relay, HTTP nor other backends.
 
 mod bus;
 mod checkpoint;
@@ -25,7 +25,7 @@ mod writer;
 
 pub use bus::LocalBus;
 pub use clock::SystemClock;
-pub use database::{OpenError, make_private_directory, sync_directory};
+pub use database::OpenError;
 pub use memory::MemoryStore;
 pub use revocations::{RevocationList, RevocationsError};
 pub use store::{FileStore, StoreOptions};

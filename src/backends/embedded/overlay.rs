@@ -1,5 +1,5 @@
-//! Records in memory, with their index of what is due: a store of its own, or what lies over the
-//! tables of a file. It knows no disk and takes no lock.
+//! Records in memory with their due index: the content of [`MemoryStore`](super::MemoryStore), or a
+//! layer over the tables. It knows no disk and takes no lock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -8,27 +8,26 @@ use fido_relay_proto::UnixMillis;
 
 use crate::ports::{Bucket, DueRecord, Duty, Revision, Stored};
 
-/// What a record is here: its last value, or that it was removed.
-pub(super) type Entry = Option<Stored>;
+/// The last value of a record, or its removal.
+pub(super) type LayerEntry = Option<Stored>;
 
-/// One change, as it was committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct AppliedChange {
     pub(super) bucket: Bucket,
     pub(super) key: Box<str>,
-    pub(super) entry: Entry,
+    pub(super) entry: LayerEntry,
 }
 
 /// The latest changes by record.
 #[derive(Debug, Default)]
 pub(super) struct Overlay {
-    records: [BTreeMap<Box<str>, Entry>; Bucket::ALL.len()],
+    records: [BTreeMap<Box<str>, LayerEntry>; Bucket::ALL.len()],
     due: BTreeSet<(Duty, UnixMillis, Bucket, Box<str>)>,
 }
 
 impl Overlay {
-    /// What this says of a record; none: it says nothing.
-    pub(super) fn get(&self, bucket: Bucket, key: &str) -> Option<&Entry> {
+    /// The change of a record; `None` if it has none here.
+    pub(super) fn get(&self, bucket: Bucket, key: &str) -> Option<&LayerEntry> {
         self.records[bucket as usize].get(key)
     }
 
@@ -46,13 +45,13 @@ impl Overlay {
         }
     }
 
-    /// Forgets that a record was removed: nothing lies below this.
+    /// Drops a removal, for an overlay without tables below it.
     pub(super) fn forget(&mut self, bucket: Bucket, key: &str) {
         self.records[bucket as usize].remove(key);
     }
 
     /// Every change, bucket by bucket in key order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Bucket, &str, &Entry)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Bucket, &str, &LayerEntry)> {
         let buckets = Bucket::ALL.iter().zip(&self.records);
         buckets.flat_map(|(bucket, records)| {
             records.iter().map(move |(key, entry)| (*bucket, &**key, entry))
@@ -64,12 +63,12 @@ impl Overlay {
         &self,
         bucket: Bucket,
         from: Bound<&str>,
-    ) -> impl Iterator<Item = (&str, &Entry)> {
+    ) -> impl Iterator<Item = (&str, &LayerEntry)> {
         let range = self.records[bucket as usize].range::<str, _>((from, Bound::Unbounded));
         range.map(|(key, entry)| (&**key, entry))
     }
 
-    /// What is due for `duty` until `until`, after `after`, in order.
+    /// The records due for `duty` until `until`, after `after`, in order.
     pub(super) fn due(
         &self,
         duty: Duty,
@@ -91,7 +90,6 @@ impl Overlay {
     }
 }
 
-/// The revision of what is stored.
-pub(super) fn revision_of(entry: &Entry) -> Revision {
+pub(super) fn revision_of(entry: &LayerEntry) -> Revision {
     entry.as_ref().map_or(Revision::ABSENT, |stored| stored.revision)
 }

@@ -1,5 +1,5 @@
-//! The bytes of a frame's payload: the last revision that its group was given, and each change of
-//! the group, as it was committed. Numbers are little-endian.
+//! The encoding of a frame's payload: the last revision of its group, and each committed change of
+//! the group. Numbers are little-endian.
 //!
 //! ```text
 //!  group    revision (u64) · changes
@@ -32,7 +32,7 @@ pub(super) fn encode(change: &AppliedChange, into: &mut Vec<u8>) {
     into.extend(value);
 }
 
-/// What a frame holds.
+/// The content of a frame.
 #[derive(Debug)]
 pub(super) struct BatchGroup {
     pub(super) revision: u64,
@@ -44,14 +44,14 @@ pub(super) fn begin(revision: u64) -> Vec<u8> {
     revision.to_le_bytes().to_vec()
 }
 
-/// Says that the group was given revisions up to this one.
+/// Sets the group's last revision.
 pub(super) fn set_revision(payload: &mut [u8], revision: u64) {
     if let Some(place) = payload.first_chunk_mut() {
         *place = revision.to_le_bytes();
     }
 }
 
-/// Reads a payload; none: it was not written by this.
+/// Decodes a payload; `None` if it is malformed.
 pub(super) fn decode(mut bytes: &[u8]) -> Option<BatchGroup> {
     let revision = u64::from_le_bytes(take(&mut bytes)?);
     let mut changes = Vec::new();

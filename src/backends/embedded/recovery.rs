@@ -1,8 +1,9 @@
-//! Opening the log: what the tables lack of it is brought into them, then a file is begun anew.
+//! Recovery at opening: changes in the log that the tables lack are applied to them, then a new log
+//! file is begun.
 //!
-//! The tables say which file goes on where they end ([`Meta`]). If that file is not there, or does
-//! not go on there, tables and log are not of one store and moment, and acknowledged writes would be
-//! missing: the store is refused as damaged.
+//! The tables name the log file that continues where they end ([`Meta`]). If that file is missing or
+//! continues elsewhere, tables and log are not of one store at one time, and acknowledged writes
+//! would be lost: the store is refused as damaged.
 
 use super::database::{Database, OpenError};
 use super::log::{self, LogContent, LogFile, LogHead, ReadError};
@@ -11,7 +12,7 @@ use super::store_file::{LogSlot, OpenStoreFile, StoreFile};
 use super::tables::{LogState, Meta, TablesWriter};
 use crate::security::random;
 
-/// Brings the tables up to the log, and begins a file.
+/// Applies the log to the tables, and begins a new log file.
 pub(super) fn open_log(
     database: &Database,
     mut meta: Meta,
@@ -27,11 +28,11 @@ pub(super) fn open_log(
                 return Err(damaged(format!("its log of generation {generation} is missing")));
             };
             if head.first != meta.first {
-                // A file that was begun in vain, while the one before it went on.
+                // The file of a rotation that failed halfway: writes continued in the one before.
                 if generation > meta.generation && frames.is_empty() {
                     break;
                 }
-                return Err(damaged("its log is of another moment".to_owned()));
+                return Err(damaged("its log is of another time than its tables".to_owned()));
             }
             for frame in frames {
                 meta.first += 1;
@@ -77,7 +78,7 @@ fn write(database: &Database, meta: Meta, overlay: Option<&Overlay>) -> Result<(
     written.map_err(|error| error.to_string())
 }
 
-/// Writes what the tables say of themselves, with changes that they lack, durably.
+/// Writes the tables' metadata, and the overlay's changes if one is given, durably.
 pub(super) fn write_tables(
     database: &Database,
     meta: Meta,

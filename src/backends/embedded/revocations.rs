@@ -1,11 +1,12 @@
-//! Revoked devices and removed cards in a file beside the store: one line each, appended and flushed, never changed.
+//! The revocation list: revoked devices and removed cards in a file beside the store, one line each,
+//! appended and flushed, never changed.
 //!
-//! It lies in the same directory and not in the store's file, because what is backed up and put
-//! back is the store's file. A line is `epoch tenant what milliseconds`, where `what` is a
-//! device's id or `card.` and the name of the card's record. A line that a crash cut
-//! short was never acknowledged, and is cut off when the file is opened.
+//! It is a file of its own because a restored backup of the store must not undo revocations. A line
+//! is `epoch tenant what milliseconds`, where `what` is a device's id, or `card.` and the name of the
+//! card's record. A line that a crash cut short was never acknowledged, and is removed when the file
+//! is opened.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,11 +14,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use fido_relay_proto::{TenantId, UnixMillis};
 
 use crate::ports::{BoxFuture, Revocation, Revocations, Revoked, StoreError};
+use crate::private_file;
 
-/// What begins the name of a card.
+/// The prefix of a card's name.
 const CARD: &str = "card.";
-/// Revocations that are kept, in some 130 MB of file and 150 MB of memory at the most. The oldest go
-/// first: by number and not by age, so that a clock that was set wrong forgets nothing.
+/// Revocations that are kept: at most some 130 MB of file and 150 MB of memory. The oldest are
+/// dropped first, by number and not by age, so that a wrong clock drops nothing.
 const MOST: usize = 1_000_000;
 
 /// Why the list cannot be opened.
@@ -25,45 +27,39 @@ const MOST: usize = 1_000_000;
 pub enum RevocationsError {
     /// The file cannot be read or written.
     #[error("cannot open {}: {source}", path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file holds something else. It is not passed over: a relay that cannot tell which
-    /// devices and cards were revoked must not take them in.
+    Io { path: PathBuf, source: io::Error },
+    /// A line is malformed. The file is not skipped: a relay that does not know which devices and
+    /// cards were revoked must not accept any.
     #[error("line {line} of {} is no revocation", path.display())]
     Damaged {
-        /// Which.
         path: PathBuf,
         /// Counted from 1.
         line: usize,
     },
 }
 
-/// The list, in a file or in memory alone. Clones are the same.
+/// The list, in a file or in memory alone. Clones share it.
 #[derive(Clone, Debug)]
 pub struct RevocationList(Arc<Mutex<List>>);
 
 #[derive(Debug, Default)]
 struct List {
-    /// Where it is kept; the file is made with the first revocation.
+    /// `None` in memory. The file is made with the first revocation.
     path: Option<PathBuf>,
     file: Option<File>,
-    /// The epoch before the first of `entries`: they are numbered without gaps.
+    /// The epoch before that of the first entry; epochs have no gaps.
     before: u64,
     entries: Vec<Revocation>,
 }
 
 impl RevocationList {
-    /// A list that ends with the process, for relays whose store does.
+    /// A list in memory, for relays whose store is, too.
     #[must_use]
     pub fn in_memory() -> Self {
         Self(Arc::default())
     }
 
-    /// The list in this file, which need not be there yet.
+    /// The list in this file, which need not exist yet.
     ///
     /// # Errors
     /// [`RevocationsError`].
@@ -82,7 +78,7 @@ impl RevocationList {
                 if list.entries.len() > most {
                     list.keep_the_newest(most, path).map_err(failed)?;
                 } else {
-                    let file = open_private(path).map_err(failed)?;
+                    let file = open_to_append(path).map_err(failed)?;
                     file.set_len(whole as u64).map_err(failed)?;
                     list.file = Some(file);
                 }
@@ -94,20 +90,20 @@ impl RevocationList {
     }
 
     fn list(&self) -> MutexGuard<'_, List> {
-        // Every change under the lock is complete in itself, so a poisoned one is still good.
+        // Every change under the lock is complete, so the state is valid after a panic, too.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn append(&self, revocation: Revocation) -> Result<(), StoreError> {
         let mut list = self.list();
         list.append(revocation).map_err(|error| {
-            StoreError::Unavailable(format!("a revocation could not be written down: {error}"))
+            StoreError::Unavailable(format!("a revocation could not be written: {error}"))
         })
     }
 }
 
 impl List {
-    /// Takes in whole lines; an error is the number of the first that is none.
+    /// Parses complete lines; an error is the number of the first malformed one.
     fn read(&mut self, bytes: &[u8]) -> Result<(), usize> {
         let text = std::str::from_utf8(bytes).map_err(|_| 1_usize)?;
         for (at, line) in text.lines().enumerate() {
@@ -115,7 +111,7 @@ impl List {
             match self.entries.last() {
                 None => self.before = epoch.checked_sub(1).ok_or(at + 1)?,
                 Some(_) if epoch != self.last() + 1 => return Err(at + 1),
-                // One text for all of a tenant's, not one each.
+                // Shares one allocation among a tenant's entries.
                 Some(last) if last.tenant == revocation.tenant => {
                     revocation.tenant = last.tenant.clone();
                 }
@@ -134,14 +130,14 @@ impl List {
         let line = line(self.last() + 1, &revocation);
         if let Some(path) = &self.path {
             if self.file.is_none() {
-                self.file = Some(open_private(path)?);
-                sync_folder(path)?;
+                self.file = Some(open_to_append(path)?);
+                private_file::sync_directory(path)?;
             }
             if let Some(file) = &mut self.file {
                 let length = file.metadata()?.len();
                 let written = file.write_all(line.as_bytes()).and_then(|()| file.sync_data());
                 if let Err(error) = written {
-                    // Half a line must not stand before the next one.
+                    // Removes a partial line before the next one is written.
                     file.set_len(length)?;
                     return Err(error);
                 }
@@ -151,23 +147,17 @@ impl List {
         Ok(())
     }
 
-    /// Writes the newest into a new file, which takes the old one's place whole or not at all.
+    /// Writes the newest entries into a new file, which replaces the old one atomically.
     fn keep_the_newest(&mut self, most: usize, path: &Path) -> io::Result<()> {
         let gone = self.entries.len() - most;
         self.before += gone as u64;
         self.entries.drain(..gone);
-        let beside = path.with_extension("new");
-        let mut file = open_private(&beside)?;
-        file.set_len(0)?;
         let mut text = String::new();
         for (entry, epoch) in self.entries.iter().zip(self.before + 1..) {
             text.push_str(&line(epoch, entry));
         }
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)?;
-        sync_folder(path)?;
-        self.file = Some(file);
+        private_file::write(path, text.as_bytes())?;
+        self.file = Some(open_to_append(path)?);
         Ok(())
     }
 }
@@ -178,7 +168,7 @@ impl Revocations for RevocationList {
             if self.list().path.is_none() {
                 return self.append(revocation);
             }
-            // Runs to its end also when nobody waits for it any more.
+            // Completes even if the caller stops waiting.
             let list = self.clone();
             let appended = tokio::task::spawn_blocking(move || list.append(revocation)).await;
             appended.map_err(|error| StoreError::Unavailable(error.to_string()))?
@@ -221,23 +211,8 @@ fn parse(line: &str) -> Option<(u64, Revocation)> {
     parts.next().is_none().then_some((epoch, Revocation { tenant, what, at }))
 }
 
-/// For appending, readable by this user alone; made if it is not there.
-fn open_private(path: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.append(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
-}
-
-/// A new name is on the disk only when its folder is.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    match path.parent() {
-        Some(folder) if cfg!(unix) && !folder.as_os_str().is_empty() => {
-            File::open(folder)?.sync_all()
-        }
-        Some(_) | None => Ok(()),
-    }
+fn open_to_append(path: &Path) -> io::Result<File> {
+    private_file::options().append(true).create(true).open(path)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! The store's contract kept on one disk: durable before it is acknowledged, readers never wait for
-//! the writer's flush.
+//! The store on one disk: writes are durable before they are acknowledged, and readers never wait
+//! for the writer's flush.
 
 use std::ops::Bound;
 use std::path::Path;
@@ -24,19 +24,19 @@ use crate::ports::{
 
 /// Records that a listing reads before it lets other tasks run.
 const LIST_STRIDE: usize = 256;
-/// How long a write to the tables says that the next one will do.
+/// How long a successful write to the tables counts as proof that writes succeed.
 const GOOD_FOR: Duration = Duration::from_secs(10);
-/// How long one that failed says that the next one will fail.
+/// How long a failed write counts as proof that writes fail.
 const BAD_FOR: Duration = Duration::from_millis(500);
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug)]
 pub struct StoreOptions<'r> {
-    /// What records of an earlier version become due for.
+    /// The due times of records of an earlier version.
     pub rules: &'r [DueRule],
-    /// Bytes of the tables that are kept in memory.
+    /// Bytes of cached table pages.
     pub cache: usize,
-    /// Bytes of a log's file after which the next is begun and this one brought into the tables.
+    /// Bytes of a log file after which the writer switches to the other and a checkpoint begins.
     pub log_bytes: u64,
 }
 
@@ -46,8 +46,8 @@ impl Default for StoreOptions<'_> {
     }
 }
 
-/// Records in a file and its log, which this process has for itself. Dropping it finishes every
-/// write that was handed over, empties the log and closes the file; the drop waits for that.
+/// A store in tables and a log, locked by this process. Dropping it finishes every queued write,
+/// applies the log to the tables and closes them; the drop waits for that.
 #[derive(Debug)]
 pub struct FileStore {
     layers: Arc<Layers>,
@@ -60,17 +60,18 @@ pub struct FileStore {
 
 impl FileStore {
     /// Opens the store whose tables lie at `path`, making its files and their directory if they do
-    /// not exist (readable by this user alone). Records of an earlier version become due by `rules`.
+    /// not exist (readable by this user alone). `rules` give the due times of records of an earlier
+    /// version.
     ///
     /// # Errors
-    /// [`OpenError`]: another process has it open, or it cannot be made, read or understood.
+    /// [`OpenError`].
     pub fn open(path: &Path, rules: &[DueRule]) -> Result<Self, OpenError> {
         let options = StoreOptions { rules, ..StoreOptions::default() };
         Self::start(path, database::files(path)?, options)
     }
 
-    /// Opens a store whose parts `open` gives, also again after one failed. For parts that are not
-    /// simply files of this machine; `path` is what errors call the store.
+    /// Opens a store on files that `open` provides, again after each failure, so that a test can
+    /// inject faults. Errors name the store `path`.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -90,7 +91,7 @@ impl FileStore {
         let StoreOptions { rules, cache, log_bytes } = options;
         let (database, meta) = Database::open(path, Arc::clone(&parts), rules, cache)?;
         let (meta, log) = recovery::open_log(&database, meta, &*parts)?;
-        database.belongs_to(meta.opening);
+        database.set_opening(meta.opening);
         let layers = Arc::new(Layers::new(database));
         let (queue, mut waiting) = mpsc::channel(writer::QUEUE);
         let checkpoints = Checkpoints::start(Arc::clone(&layers)).map_err(OpenError::Thread)?;
@@ -101,7 +102,7 @@ impl FileStore {
             log,
             log_bytes,
             spare: None,
-            turn_failed: None,
+            rotation_failed: None,
             checkpoints,
         };
         let writer = std::thread::Builder::new()
@@ -117,14 +118,14 @@ impl FileStore {
         })
     }
 
-    /// Tries a write each time that it is asked whether it can, and not at a pace.
+    /// Makes a trial write at every [`Store::writable`], for tests.
     #[must_use]
     pub fn always_trying(mut self) -> Self {
         self.good_for = Duration::ZERO;
         self
     }
 
-    /// Tells how the last write to the tables ended if that is recent enough, or tries another, one
+    /// The result of the last write to the tables if that is recent enough, or of a trial write, one
     /// at a time.
     async fn try_write(&self) -> Result<(), StoreError> {
         if let Some(fenced) = self.layers.database.fenced() {
@@ -140,11 +141,11 @@ impl FileStore {
         self.write(WriteOp::Trial).await.map(drop)
     }
 
-    async fn write(&self, work: WriteOp) -> Result<Revision, StoreError> {
+    async fn write(&self, op: WriteOp) -> Result<Revision, StoreError> {
         let gone = || StoreError::Unavailable("the store's writer has ended".to_owned());
         let (reply, result) = oneshot::channel();
         let queue = self.queue.as_ref().ok_or_else(gone)?;
-        queue.send(WriteRequest { work, reply }).await.map_err(|_| gone())?;
+        queue.send(WriteRequest { op, reply }).await.map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
     }
 }
@@ -176,8 +177,8 @@ impl Store for FileStore {
         bucket: Bucket,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
-        // Read where it is asked for: a record is in the page cache nearly always, and handing the
-        // read to another thread would cost more than the read.
+        // Read on this thread: a record is nearly always in the page cache, and handing the read to
+        // another thread would cost more than the read.
         Box::pin(async move { self.layers.get(bucket, key) })
     }
 

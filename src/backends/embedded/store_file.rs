@@ -1,4 +1,4 @@
-//! The files that a store is made of, and how they are opened: so that a test can give others.
+//! The files of a store, and how they are opened, so that a test can inject faults.
 
 use std::io;
 use std::ops::Bound;
@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use redb::{BackendError, StorageBackend};
 
-/// A part of the store.
+/// A file of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum StoreFile {
-    /// The tables. The process that has this part open has the store for itself.
+    /// The tables. The process that has them open holds the store's lock.
     Tables,
     /// One of the log's two files.
     Log(LogSlot),
 }
 
-/// Which of the log's two files.
+/// The log's two files, which generations use alternately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum LogSlot {
     Even,
@@ -23,7 +23,6 @@ pub enum LogSlot {
 }
 
 impl LogSlot {
-    /// The file of a generation.
     pub(super) fn of(generation: u64) -> Self {
         if generation.is_multiple_of(2) { Self::Even } else { Self::Odd }
     }
@@ -32,7 +31,7 @@ impl LogSlot {
 impl StoreFile {
     pub const ALL: [Self; 3] = [Self::Tables, Self::Log(LogSlot::Even), Self::Log(LogSlot::Odd)];
 
-    /// Where it lies if the tables lie at `tables`.
+    /// The path of the file in the store whose tables lie at `tables`.
     #[must_use]
     pub fn file(self, tables: &Path) -> PathBuf {
         match self {
@@ -43,10 +42,10 @@ impl StoreFile {
     }
 }
 
-/// Opens a part; called again after a failure. A part that does not exist is empty.
+/// Opens a file; called again after a failure. A file that does not exist is empty.
 pub type OpenStoreFile = dyn Fn(StoreFile) -> io::Result<Box<dyn StorageBackend>> + Send + Sync;
 
-/// The tables' file, for redb.
+/// Makes a boxed backend a [`StorageBackend`], which redb wants by value.
 #[derive(Debug)]
 pub(super) struct TablesFile(pub(super) Box<dyn StorageBackend>);
 

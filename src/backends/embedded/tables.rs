@@ -1,4 +1,4 @@
-//! The tables of the file: every record, the index of what is due, and where the log goes on.
+//! The tables: all records, the index of due records, and the position from which the log continues.
 
 use std::ops::Bound;
 use std::sync::OnceLock;
@@ -9,34 +9,34 @@ use redb::{
     TableDefinition, WriteTransaction,
 };
 
-use super::overlay::{Entry, Overlay};
+use super::overlay::{LayerEntry, Overlay};
 use super::payload::{bucket_of, duty_of};
 use crate::ports::{Bucket, Due, DueRecord, Duty, Revision, Stored};
 
-type Name = (u8, &'static str);
+type RecordKey = (u8, &'static str);
 /// Revision, duty (0: none), its time, and the value.
-type Row = (u64, u8, u64, &'static [u8]);
+type RecordRow = (u64, u8, u64, &'static [u8]);
 /// Duty, time, bucket and key.
-type DueName = (u8, u64, u8, &'static str);
+type DueKey = (u8, u64, u8, &'static str);
 
-const RECORDS: TableDefinition<'static, Name, Row> = TableDefinition::new("records");
-const DUE: TableDefinition<'static, DueName, u64> = TableDefinition::new("due");
+const RECORDS: TableDefinition<'static, RecordKey, RecordRow> = TableDefinition::new("records");
+const DUE: TableDefinition<'static, DueKey, u64> = TableDefinition::new("due");
 /// Versions before 0.2 had a table of this name and another type, so they refuse this file.
 const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 const META_KEY: &str = "store";
 
-/// Whether the log is part of the store.
+/// Whether the log holds changes that the tables lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LogState {
-    /// Everything is in the tables: whatever lies in the log's files is of an earlier time.
+    /// It holds none: every change is in the tables, and the log's files are of an earlier time.
     Empty,
-    /// The file of [`Meta::generation`] has what the tables lack, and perhaps that of the next.
+    /// The file of [`Meta::generation`] may hold some, and so may the next one.
     Open,
-    /// As empty, and records of an earlier format are still to be moved.
+    /// As empty, and records of an earlier format have yet to be moved.
     Migrating,
 }
 
-/// What the tables say of themselves.
+/// The tables' metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
     /// The opening that began the log ([`LogHead::opening`](super::log::Head)).
@@ -81,15 +81,15 @@ impl Meta {
         })
     }
 
-    /// Reads it; none: the tables are new.
+    /// `None` if the tables are new.
     pub(super) fn read(transaction: &WriteTransaction) -> Result<Option<Self>, redb::Error> {
         let table = transaction.open_table(META)?;
         let Some(found) = table.get(META_KEY)? else { return Ok(None) };
         let meta = Self::decode(found.value());
-        meta.map(Some).ok_or_else(|| corrupted("the table `meta` holds what was never written"))
+        meta.map(Some).ok_or_else(|| corrupted("the table `meta` cannot be decoded"))
     }
 
-    /// The opening that the tables belong to, if that can be read.
+    /// The opening that the tables belong to, if it can be read.
     pub(super) fn opening(database: &redb::Database) -> Option<[u8; 16]> {
         let table = database.begin_read().ok()?.open_table(META).ok()?;
         Some(Self::decode(table.get(META_KEY).ok()??.value())?.opening)
@@ -102,10 +102,10 @@ impl Meta {
     }
 }
 
-/// Both tables, to be written.
+/// The records and their due index, open for writing.
 pub(super) struct TablesWriter<'t> {
-    records: Table<'t, Name, Row>,
-    due: Table<'t, DueName, u64>,
+    records: Table<'t, RecordKey, RecordRow>,
+    due: Table<'t, DueKey, u64>,
 }
 
 impl<'t> TablesWriter<'t> {
@@ -114,12 +114,12 @@ impl<'t> TablesWriter<'t> {
         Ok(Self { records, due })
     }
 
-    /// Makes a record what it is to be, and its place in the index.
+    /// Writes or removes a record together with its index entry.
     pub(super) fn set(
         &mut self,
         bucket: Bucket,
         key: &str,
-        entry: &Entry,
+        entry: &LayerEntry,
     ) -> Result<(), redb::Error> {
         let name = (bucket as u8, key);
         let before = match entry {
@@ -147,10 +147,10 @@ impl<'t> TablesWriter<'t> {
     }
 }
 
-/// The tables as they are at one moment.
+/// A snapshot of the tables.
 pub(super) struct TablesReader {
     transaction: ReadTransaction,
-    records: OnceLock<ReadOnlyTable<Name, Row>>,
+    records: OnceLock<ReadOnlyTable<RecordKey, RecordRow>>,
 }
 
 impl TablesReader {
@@ -158,7 +158,7 @@ impl TablesReader {
         Self { transaction, records: OnceLock::new() }
     }
 
-    fn records(&self) -> Result<&ReadOnlyTable<Name, Row>, redb::Error> {
+    fn records(&self) -> Result<&ReadOnlyTable<RecordKey, RecordRow>, redb::Error> {
         if let Some(table) = self.records.get() {
             return Ok(table);
         }
@@ -166,7 +166,7 @@ impl TablesReader {
         Ok(self.records.get_or_init(|| table))
     }
 
-    pub(super) fn get(&self, bucket: Bucket, key: &str) -> Result<Entry, redb::Error> {
+    pub(super) fn get(&self, bucket: Bucket, key: &str) -> Result<LayerEntry, redb::Error> {
         let row = self.records()?.get((bucket as u8, key))?;
         row.map(|row| stored(row.value())).transpose()
     }
@@ -189,7 +189,7 @@ impl TablesReader {
         Ok(rows.map_while(Result::transpose))
     }
 
-    /// What is due for `duty` until `until`, after `after`, in order.
+    /// The records due for `duty` until `until`, after `after`, in order.
     pub(super) fn due(
         &self,
         duty: Duty,

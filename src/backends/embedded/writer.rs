@@ -1,5 +1,5 @@
-//! The one writer: a thread that puts every batch that waits into one frame of the log, and a
-//! second one that brings full files of the log into the tables.
+//! The writer thread: it puts all waiting batches into one frame of the log. The checkpoint thread
+//! applies full log files to the tables.
 //!
 //! ```text
 //!   commit ─▶ queue ─▶ writer: check each batch · append one frame · flush ─▶ newer layer ─▶ answer
@@ -7,8 +7,8 @@
 //!                                      ▼
 //!                         older layer ─▶ tables (one transaction) ─▶ the file is free again
 //! ```
-//! A flush to the disk costs the same for one batch as for hundreds, so many callers share one. The
-//! states that a ceremony goes through while a file is filled reach the tables as one write.
+//! Group commit: a flush costs the same for one batch as for hundreds, so many callers share one.
+//! Successive states of a ceremony within one log file reach the tables as one write.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use super::layers::{CommittedLayers, Layers};
 use super::log::{AppendError, LogFile, LogHead};
-use super::overlay::AppliedChange;
+use super::overlay::{AppliedChange, revision_of};
 use super::payload;
 use super::store_file::{LogSlot, OpenStoreFile, StoreFile};
 use super::tables::{LogState, Meta};
@@ -30,39 +30,39 @@ use crate::security::random;
 
 /// Batches that may wait; more callers wait for room.
 pub(super) const QUEUE: usize = 1024;
-/// Most batches of one frame, so that the first of them does not wait long for the others.
+/// Batches of one frame at most, which bounds how long the first of them waits for the others.
 const GROUP: usize = 512;
 /// Bytes after which a frame takes no more batches.
 const FRAME: usize = 4 * 1024 * 1024;
-/// Bytes of a file after which the next is begun, as soon as that one is free: by default.
+/// Default of [`StoreOptions::log_bytes`](super::StoreOptions::log_bytes).
 pub(super) const LOG_BYTES: u64 = 8 * 1024 * 1024;
-/// How long the fate of a frame may be unknown.
+/// How long a frame of unknown fate is retried before the store is fenced.
 const SETTLE_LIMIT: Duration = Duration::from_secs(10);
-/// Pause after the next file could not be begun, while this one has room.
-const TURN_PAUSE: Duration = Duration::from_secs(1);
-/// Pause between two tries to settle it.
+/// Pause before another rotation after one failed, while the current file has room.
+const ROTATION_PAUSE: Duration = Duration::from_secs(1);
+/// Pause between two attempts to settle a frame's fate.
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// Bytes that a trial write takes: more than the pages that an opening changes, so that a disk with
+/// Bytes of a trial write: more than the pages that opening a ceremony changes, so that a disk with
 /// room for it has room for an opening.
 const TRIAL: usize = 128 * 1024;
-/// Where a trial write goes.
+/// The table of trial writes.
 const TRIALS: TableDefinition<'static, (), &[u8]> = TableDefinition::new("trial");
 
 type WriteResult = Result<Revision, StoreError>;
 
-/// Work that waits for its turn.
+/// A queued operation with the channel of its result.
 #[derive(Debug)]
 pub(super) struct WriteRequest {
-    pub(super) work: WriteOp,
+    pub(super) op: WriteOp,
     pub(super) reply: oneshot::Sender<WriteResult>,
 }
 
-/// What the writer is to do.
+/// An operation of the writer.
 #[derive(Debug)]
 pub(super) enum WriteOp {
     Commit(Batch),
-    /// Writes what is never read, to see whether the disk takes it.
+    /// Writes data that is never read, to find out whether the disk takes writes.
     Trial,
 }
 
@@ -71,24 +71,23 @@ pub(super) struct Writer {
     pub(super) parts: Arc<OpenStoreFile>,
     pub(super) meta: Meta,
     pub(super) log: LogFile,
-    /// Bytes of a file after which the next is begun.
     pub(super) log_bytes: u64,
     /// The log's other file, once it was used.
     pub(super) spare: Option<LogFile>,
-    /// When the other file could last not be begun.
-    pub(super) turn_failed: Option<Instant>,
+    /// The time of the last failed rotation.
+    pub(super) rotation_failed: Option<Instant>,
     pub(super) checkpoints: checkpoint::Checkpoints,
 }
 
 /// Batches that become one frame.
 struct BatchGroup {
-    ground: CommittedLayers,
+    committed: CommittedLayers,
     payload: Vec<u8>,
     changes: Vec<AppliedChange>,
-    /// What the group's batches say in the journal.
+    /// The batches' journal entries.
     entries: Vec<String>,
     entry_bytes: usize,
-    /// What the frame makes of each record.
+    /// The new revision of each record that the frame changes.
     pending: HashMap<(Bucket, Box<str>), Revision>,
     revision: u64,
     answers: Vec<(oneshot::Sender<WriteResult>, WriteResult)>,
@@ -100,7 +99,7 @@ impl BatchGroup {
         self.changes.push(change);
     }
 
-    /// Adds the journal's row, if there is something to say, and gives its position.
+    /// Adds the journal's row, if the batches have entries, and returns its position.
     fn add_row(&mut self) -> Option<Position> {
         if self.entries.is_empty() {
             return None;
@@ -114,39 +113,40 @@ impl BatchGroup {
 }
 
 impl Writer {
-    /// Writes until every sender is gone and the queue is empty, then empties the log and closes
-    /// the tables.
+    /// Runs until every sender is dropped and the queue is empty, then applies the log to the tables
+    /// and closes them.
     pub(super) fn run(mut self, queue: &mut mpsc::Receiver<WriteRequest>) {
-        let mut orders = Vec::with_capacity(GROUP);
-        while queue.blocking_recv_many(&mut orders, GROUP) > 0 {
-            let mut waiting = orders.drain(..).peekable();
+        let mut requests = Vec::with_capacity(GROUP);
+        while queue.blocking_recv_many(&mut requests, GROUP) > 0 {
+            let mut waiting = requests.drain(..).peekable();
             while waiting.peek().is_some() {
                 self.write_group(&mut waiting, queue);
             }
-            let may_turn = self.turn_failed.is_none_or(|at| at.elapsed() > TURN_PAUSE);
-            if self.log.used() >= self.log_bytes && may_turn && !self.layers.is_turning() {
-                self.turn();
+            let may_rotate = self.rotation_failed.is_none_or(|at| at.elapsed() > ROTATION_PAUSE);
+            if self.log.used() >= self.log_bytes && may_rotate && !self.layers.is_checkpointing() {
+                self.rotate();
             }
         }
         self.close();
     }
 
-    /// Writes as many orders as one frame takes.
+    /// Writes as many requests as fit into one frame.
     fn write_group(
         &mut self,
-        orders: &mut impl Iterator<Item = WriteRequest>,
+        requests: &mut impl Iterator<Item = WriteRequest>,
         queue: &mut mpsc::Receiver<WriteRequest>,
     ) {
-        let ground = match self.layers.database.fenced().map_or_else(|| self.layers.ground(), Err) {
-            Ok(ground) => ground,
-            Err(error) => {
-                orders.for_each(|order| drop(order.reply.send(Err(error.clone()))));
-                return;
-            }
-        };
+        let committed =
+            match self.layers.database.fenced().map_or_else(|| self.layers.committed(), Err) {
+                Ok(committed) => committed,
+                Err(error) => {
+                    requests.for_each(|request| drop(request.reply.send(Err(error.clone()))));
+                    return;
+                }
+            };
         let revision = self.meta.revision;
         let mut group = BatchGroup {
-            ground,
+            committed,
             payload: payload::begin(revision),
             changes: Vec::new(),
             entries: Vec::new(),
@@ -155,8 +155,8 @@ impl Writer {
             revision,
             answers: Vec::new(),
         };
-        for WriteRequest { work, reply } in orders {
-            let answer = match work {
+        for WriteRequest { op, reply } in requests {
+            let answer = match op {
                 WriteOp::Commit(batch) => self.add(&mut group, batch),
                 WriteOp::Trial => self.try_disk().map(|()| Revision::ABSENT),
             };
@@ -168,14 +168,13 @@ impl Writer {
         let row = group.add_row();
         let written =
             if group.changes.is_empty() { Ok(()) } else { self.append(&mut group, queue) };
-        // Also those of a frame that failed: what a crash keeps of it is no later batch's.
+        // Also after a failure: a crash may keep the frame, and its revisions must not be reused.
         self.meta.revision = group.revision;
         if written.is_ok() {
             self.layers.apply(group.changes, row);
         }
         for (reply, answer) in group.answers {
-            // A caller that no longer waits has the write all the same. With the frame all answers
-            // fall that rest on it.
+            // A failed frame fails every request in it. A caller that no longer waits changes nothing.
             drop(reply.send(written.clone().and(answer)));
         }
     }
@@ -186,7 +185,7 @@ impl Writer {
             let name = (change.bucket, change.key.clone());
             let found = match group.pending.get(&name) {
                 Some(revision) => *revision,
-                None => self.layers.revision(&group.ground, change.bucket, &change.key)?,
+                None => self.layers.revision(&group.committed, change.bucket, &change.key)?,
             };
             if found != change.expected {
                 return Err(StoreError::Conflict(change.name()));
@@ -205,22 +204,21 @@ impl Writer {
                 Write::Remove => None,
             };
             group.revision = revision.0;
-            let stands = entry.as_ref().map_or(Revision::ABSENT, |stored| stored.revision);
-            group.pending.insert((bucket, key.clone()), stands);
+            group.pending.insert((bucket, key.clone()), revision_of(&entry));
             group.push(AppliedChange { bucket, key, entry });
         }
         // A batch of conditions alone uses up no revision.
         Ok(if group.revision == before.0 { before } else { revision })
     }
 
-    /// Appends the frame. After an error it does not stand.
+    /// Appends the frame. After an error it is not in the log.
     fn append(
         &mut self,
         group: &mut BatchGroup,
         queue: &mut mpsc::Receiver<WriteRequest>,
     ) -> Result<(), StoreError> {
         let length = group.payload.len();
-        if !self.log.has_room(length) && (self.layers.is_turning() || !self.turn()) {
+        if !self.log.has_room(length) && (self.layers.is_checkpointing() || !self.rotate()) {
             return Err(match self.layers.tables_written() {
                 (_, Err(error)) => error,
                 (_, Ok(())) => unavailable("the log is full"),
@@ -238,19 +236,21 @@ impl Writer {
         }
     }
 
-    /// Makes sure that a frame whose write failed does not stand. Nothing is acknowledged, and no
-    /// other batch is looked at, before that is known.
+    /// Makes sure that a frame whose write failed is not in the log. Until that is known nothing is
+    /// acknowledged and no other batch is checked.
     fn settle(&mut self, queue: &mut mpsc::Receiver<WriteRequest>) -> Result<(), StoreError> {
         let give_up = Instant::now() + SETTLE_LIMIT;
         while let Err(error) = self.log.withdraw() {
             if Instant::now() >= give_up {
                 let why = format!("the fate of a write to its log is unknown: {error}");
-                tracing::error!(%error, "the log cannot be written to, and holds what may stand");
+                tracing::error!(%error, "the log cannot be written to, and may hold a refused write");
                 self.layers.database.fence(why.clone());
                 return Err(StoreError::Fenced(why));
             }
-            while let Ok(order) = queue.try_recv() {
-                drop(order.reply.send(Err(unavailable("a write before this one is not settled"))));
+            while let Ok(request) = queue.try_recv() {
+                drop(
+                    request.reply.send(Err(unavailable("a write before this one is not settled"))),
+                );
             }
             std::thread::sleep(PAUSE);
             self.reopen();
@@ -258,7 +258,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Opens the log's file again: some errors stay with an open file.
+    /// Opens the log's file again: some errors persist on an open handle.
     fn reopen(&mut self) {
         let turn = LogSlot::of(self.log.head().generation);
         match (self.parts)(StoreFile::Log(turn)) {
@@ -267,8 +267,8 @@ impl Writer {
         }
     }
 
-    /// Begins the other file, and has this one brought into the tables; tells whether it did.
-    fn turn(&mut self) -> bool {
+    /// Switches to the other log file and queues a checkpoint of this one; returns whether it did.
+    fn rotate(&mut self) -> bool {
         let head = LogHead {
             opening: self.meta.opening,
             generation: self.log.head().generation + 1,
@@ -283,24 +283,24 @@ impl Writer {
             Ok(log) => {
                 self.spare = Some(std::mem::replace(&mut self.log, log));
                 self.meta = Meta { generation: head.generation, first: head.first, ..self.meta };
-                self.checkpoints.begin(self.layers.turn(), self.meta);
+                self.checkpoints.begin(self.layers.rotate(), self.meta);
                 true
             }
             Err(error) => {
                 self.failed(&error);
-                self.turn_failed = Some(Instant::now());
+                self.rotation_failed = Some(Instant::now());
                 false
             }
         }
     }
 
-    /// Writes to the tables and to the log what counts for nothing.
+    /// Makes a trial write to the tables and to the log.
     fn try_disk(&mut self) -> Result<(), StoreError> {
         let database = &self.layers.database;
         let tried = database.guard(|| {
             let mut transaction = database.write()?;
             transaction.set_durability(Durability::Immediate)?;
-            // Random, since a file system that compresses has room for zeros when it has no other.
+            // Random data: a file system with compression takes zeros even when it is full.
             let content = random::bytes::<TRIAL>();
             transaction.open_table(TRIALS)?.insert((), content.as_slice())?;
             transaction.commit()?;
@@ -319,18 +319,17 @@ impl Writer {
         error
     }
 
-    /// Empties the log into the tables, as far as the disk lets it: what is left is read at the
-    /// next opening.
+    /// Applies the log to the tables, if the disk allows it: the next opening reads what is left.
     fn close(self) {
         let Self { layers, mut meta, log, checkpoints, .. } = self;
         if checkpoints.end() && layers.database.fenced().is_none() {
             meta.log = LogState::Empty;
             (meta.generation, meta.first) = (log.head().generation, log.next());
-            let newer = layers.turn();
+            let newer = layers.rotate();
             let database = &layers.database;
             let written = database.guard(|| recovery::write_tables(database, meta, Some(&newer)));
             if let Err(error) = written {
-                tracing::warn!(%error, "the log could not be emptied into the tables");
+                tracing::warn!(%error, "the log could not be applied to the tables");
             }
         }
         layers.database.close();

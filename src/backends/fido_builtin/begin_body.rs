@@ -1,6 +1,6 @@
 //! The body of a client-direct begin call, in the spellings of the vendor's reference, of its
 //! Python sample (which sends `username` and `rpId` alone) and of the FIDO Alliance's interface.
-//! Unknown members are passed over; a known one with a value that makes no sense is refused.
+//! Unknown members are ignored; a known member with an invalid value is refused.
 
 use fido_relay_proto::http::{Algorithm, UpstreamOptions};
 use fido_relay_proto::{DisplayName, Username};
@@ -12,17 +12,14 @@ const RP_ID_BYTES: usize = 253;
 /// Algorithms in one request.
 const ALGORITHMS: usize = 32;
 
-/// What a begin call asks for.
+/// A parsed begin call.
 pub(super) struct BeginBody {
-    /// Whose card.
     pub(super) username: Username,
-    /// How the person is greeted; the username if nothing else is said.
+    /// The username if it is missing.
     pub(super) display_name: DisplayName,
-    /// The relying party, if one is named.
     pub(super) rp_id: Option<String>,
-    /// The wishes.
     pub(super) options: UpstreamOptions,
-    /// Extensions for the client (WebAuthn section 9), which this server only passes on.
+    /// Client extensions (WebAuthn section 9), which are copied into the options object.
     pub(super) extensions: Option<Value>,
 }
 
@@ -43,7 +40,7 @@ impl BeginBody {
             Some(_) | None => username.clone().into(),
         };
         let rp_id = text(&body, &["rpId", "rp_id"])?.or(text(&body["rp"], &["id"])?);
-        // Programs send members that they have no value for as empty texts.
+        // Some programs send members without a value as empty texts.
         let rp_id = rp_id.filter(|id| !id.is_empty());
         if rp_id.is_some_and(|id| id.len() > RP_ID_BYTES) {
             return Err("rpId must be at most 253 characters");
@@ -80,7 +77,7 @@ impl BeginBody {
     }
 }
 
-/// The first of these members that is there.
+/// The first of these members that exists.
 fn member<'a>(object: &'a Value, names: &[&str]) -> Option<&'a Value> {
     names.iter().find_map(|name| object.get(name)).filter(|value| !value.is_null())
 }
@@ -91,7 +88,7 @@ fn text<'a>(object: &'a Value, names: &[&str]) -> Result<Option<&'a str>, &'stat
         .transpose()
 }
 
-/// A wish in one of its known strengths, from the first object that has it.
+/// An enumerated option, from the first object that has it.
 fn requirement<T: DeserializeOwned>(
     objects: &[&Value],
     names: &[&str],
@@ -105,8 +102,7 @@ fn requirement<T: DeserializeOwned>(
     serde_json::from_value(value.clone()).map(Some).map_err(|_| "an option has no known value")
 }
 
-/// Names in any case; those that this server does not know are passed over, since the caller may
-/// list all that it knows.
+/// Algorithm names in any case; unknown ones are ignored, since callers may list all they support.
 fn algorithms(value: &Value) -> Result<Option<Vec<Algorithm>>, &'static str> {
     if value.is_null() {
         return Ok(None);

@@ -1,9 +1,8 @@
-//! The client-direct door: [`Certify`] over the server, in the vendor's answer format. A begin
-//! call leaves its session here under a random cookie; the result call takes it away, whatever
-//! comes of it.
+//! *Client-direct*: [`Certify`] over the server, in the vendor's answer format. A begin call stores
+//! its session here under a random cookie; the result call consumes it in any case.
 //!
-//! Sessions live in this process only: they last two minutes and belong to one HTTP client, which
-//! begins again after a restart as after any other 408.
+//! Sessions are in memory: they last two minutes and belong to one HTTP client, which begins again
+//! after a restart as after any other 408.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
@@ -25,20 +24,20 @@ use crate::security::random;
 const COOKIE: &str = "fido_session";
 /// Life of a session, in milliseconds.
 const SESSION_MS: u64 = 120_000;
-/// Sessions held at a time: at about 2 KiB each, 20 MiB.
+/// Sessions at a time: at about 2 KiB each, 20 MiB.
 const SESSIONS: usize = 10_000;
 /// The vendor's code for a session that has expired.
 const SESSION_EXPIRED: &str = "E0024R";
 
-/// Sessions by their cookie, each with its end.
+/// Sessions by cookie, each with its expiry.
 #[derive(Default)]
-pub(super) struct FidoSessions(Mutex<Held>);
+pub(super) struct FidoSessions(Mutex<SessionTable>);
 
 #[derive(Default)]
-struct Held {
+struct SessionTable {
     by_token: HashMap<String, (UnixMillis, FidoSession)>,
-    /// Tokens in the order of their end, which is that of their beginning.
-    ending: VecDeque<(UnixMillis, String)>,
+    /// Tokens in the order of their expiry.
+    by_expiry: VecDeque<(UnixMillis, String)>,
 }
 
 impl std::fmt::Debug for FidoSessions {
@@ -48,33 +47,33 @@ impl std::fmt::Debug for FidoSessions {
 }
 
 impl FidoSessions {
-    /// Keeps a session and gives its token; `None` if there is no room.
+    /// Stores a session and returns its token; `None` if there is no room.
     fn keep(&self, session: FidoSession, now: UnixMillis) -> Option<String> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while held.ending.front().is_some_and(|(end, _)| *end <= now) {
-            if let Some((_, token)) = held.ending.pop_front() {
-                held.by_token.remove(&token);
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while table.by_expiry.front().is_some_and(|(end, _)| *end <= now) {
+            if let Some((_, token)) = table.by_expiry.pop_front() {
+                table.by_token.remove(&token);
             }
         }
-        if held.ending.len() >= SESSIONS {
-            // Sessions that were used still hold a place in the queue.
-            let Held { by_token, ending } = &mut *held;
-            ending.retain(|(_, token)| by_token.contains_key(token));
+        if table.by_expiry.len() >= SESSIONS {
+            // Sessions that were taken are still in the queue.
+            let SessionTable { by_token, by_expiry } = &mut *table;
+            by_expiry.retain(|(_, token)| by_token.contains_key(token));
         }
-        if held.ending.len() >= SESSIONS {
+        if table.by_expiry.len() >= SESSIONS {
             return None;
         }
         let token = random::token();
         let end = now.plus_millis(SESSION_MS);
-        held.by_token.insert(token.clone(), (end, session));
-        held.ending.push_back((end, token.clone()));
+        table.by_token.insert(token.clone(), (end, session));
+        table.by_expiry.push_back((end, token.clone()));
         Some(token)
     }
 
-    /// Takes a session away; `None` if there is none under this token, or no more.
+    /// Removes a session; `None` if the token is unknown or expired.
     fn take(&self, token: &str, now: UnixMillis) -> Option<FidoSession> {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (end, session) = held.by_token.remove(token)?;
+        let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (end, session) = table.by_token.remove(token)?;
         (now < end).then_some(session)
     }
 }
@@ -198,7 +197,7 @@ fn expired() -> CertifyReply {
     answer(408, "false", SESSION_EXPIRED, &message, Map::new())
 }
 
-/// No 507: what it asks for is the caller's to do, not to wait for.
+/// Not 507: a retry without removing a card fails again.
 fn card_limit() -> CertifyReply {
     failed(409, &format!("the user has {PER_USER} cards, the most there may be: remove one first"))
 }

@@ -1,40 +1,36 @@
 //! Credential records in the store.
 //!
 //! A user's records share a prefix, so that one listing finds them:
-//! `<tenant>.u.<SHA-256 of username>.<SHA-256 of credential id>`. That an id belongs to one user
-//! only is held by a second key, `<tenant>.c.<SHA-256 of credential id>`, made in the same commit. A
-//! removed card leaves it: its id is never registered again.
+//! `<tenant>.u.<SHA-256 of username>.<SHA-256 of credential id>`. A second key, made in the same
+//! commit, ensures that an id belongs to one user only: `<tenant>.c.<SHA-256 of credential id>`. It
+//! outlives the card, so that its id is never registered again.
 //!
-//! `<tenant>.e.<SHA-256 of username>` counts how often the name was parted from its user. Every
-//! registration writes it anew, so that of two at once the later sees the credential of the first.
+//! `<tenant>.e.<SHA-256 of username>` counts how often the username was separated from its user.
+//! Every registration writes it, so that of two concurrent ones the later conflicts.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::http::CardAttestation;
 use fido_relay_proto::{CardId, TenantId, UnixMillis, Username};
-use fido_relay_webauthn::{Attested, Bytes, Model, model_name};
+use fido_relay_webauthn::{AttestationOutcome, Bytes, Model, model_name};
 use serde::{Deserialize, Serialize};
 
+use crate::encoding::{sha256, sha256_base64url};
 use crate::ports::{
     Batch, BoxFuture, Bucket, Card, Cards, Record, Revision, Store, StoreError, Stored, records,
 };
 
-/// Credentials of one user: enough for every card that a person may own, and a bound on the lists
-/// in options objects.
+/// Credentials per user: enough for every card that a person owns, and a bound on the lists in
+/// options objects.
 pub(super) const PER_USER: usize = 20;
 
 /// A credential record (WebAuthn section 4).
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct StoredCredential {
-    /// The credential's id.
     pub(super) id: Bytes,
-    /// The relying party that it was made for.
     pub(super) rp_id: String,
-    /// The user handle that the card was given.
+    /// The user handle that was sent to the card.
     pub(super) user_handle: Bytes,
     /// The public key (COSE).
     pub(super) public_key: Bytes,
@@ -46,21 +42,19 @@ pub(super) struct StoredCredential {
     pub(super) backup_eligible: bool,
     /// Flag BS last seen.
     pub(super) backed_up: bool,
-    /// The card's model.
     pub(super) aaguid: Bytes,
     /// How far its attestation was verified; `None` in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) attestation: Option<Attested>,
-    /// The card's model by name, where it is known.
+    pub(super) attestation: Option<AttestationOutcome>,
+    /// The card's model, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) model: Option<Model>,
-    /// When it was registered.
     pub(super) registered_at: UnixMillis,
-    /// When it was last used, as far as it was worth a write.
+    /// Written at most once a day unless the record changes for another reason.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last_used_at: Option<UnixMillis>,
-    /// Whether the user was verified at an authentication. Apart from `uv_initialized`, which
-    /// section 7.2 step 24 has changed only with another factor.
+    /// Whether the user was verified at an authentication. Separate from `uv_initialized`, which by
+    /// section 7.2 step 24 may change only with another factor.
     #[serde(default)]
     pub(super) seen_uv: bool,
 }
@@ -72,13 +66,13 @@ pub(super) enum AddFault {
     Taken,
     #[error("the user has as many as one may have")]
     TooMany,
-    #[error("the name was parted from the person who began to register")]
+    #[error("the username was separated from the person who began to register")]
     Retired,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// How often a name was parted from its user.
+/// How often a username was separated from its user.
 #[derive(Default, Serialize, Deserialize)]
 struct Epoch(u64);
 
@@ -91,11 +85,6 @@ pub struct Credentials {
     tenant: TenantId,
 }
 
-/// SHA-256 as base64url text, the form of names in keys.
-pub(super) fn hash_text(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(digest(&SHA256, bytes))
-}
-
 /// The key in [`Bucket::Credentials`] of a card's record ([`Card::record`]).
 #[must_use]
 pub fn record_key(tenant: &TenantId, record: &str) -> String {
@@ -103,26 +92,25 @@ pub fn record_key(tenant: &TenantId, record: &str) -> String {
 }
 
 impl Credentials {
-    /// Those of this tenant in this store.
     #[must_use]
     pub fn new(store: Arc<dyn Store>, tenant: TenantId) -> Self {
         Self { store, tenant }
     }
 
     fn prefix(&self, username: &Username) -> String {
-        format!("{}.", record_key(&self.tenant, &hash_text(username.as_str().as_bytes())))
+        format!("{}.", record_key(&self.tenant, &sha256_base64url(username.as_str())))
     }
 
     fn key(&self, username: &Username, id: &[u8]) -> String {
-        format!("{}{}", self.prefix(username), hash_text(id))
+        format!("{}{}", self.prefix(username), sha256_base64url(id))
     }
 
     fn epoch_key(&self, username: &Username) -> String {
-        format!("{}.e.{}", self.tenant, hash_text(username.as_str().as_bytes()))
+        format!("{}.e.{}", self.tenant, sha256_base64url(username.as_str()))
     }
 
-    /// How often the name was parted from its user ([`Cards::retire_name`]), and the revision of
-    /// that record, which every registration of the user's moves.
+    /// How often the username was separated from its user ([`Cards::retire_name`]), and the revision
+    /// of that record, which every registration of the user changes.
     pub(super) async fn epoch(&self, username: &Username) -> Result<(u64, Revision), StoreError> {
         let key = self.epoch_key(username);
         let found = records::load::<Epoch>(&*self.store, Bucket::Credentials, &key).await?;
@@ -151,15 +139,15 @@ impl Credentials {
         stored.map(|stored| Ok((stored.revision, decode(&stored.value)?))).transpose()
     }
 
-    /// The changes that add a credential to the user, whose name is in its `epoch`th life. They
-    /// conflict with any other registration of this user or this id, and with the end of that life.
+    /// The changes that add a credential to the user in this epoch. They conflict with any other
+    /// registration of this user or this id, and with a new epoch.
     pub(super) async fn add(
         &self,
         username: &Username,
         epoch: u64,
         credential: &StoredCredential,
     ) -> Result<Batch, AddFault> {
-        // Before the listing: a credential that is added after it moves this record.
+        // Read before the listing: a credential that is added after it changes this record.
         let (now, moved) = self.epoch(username).await?;
         if now != epoch {
             return Err(AddFault::Retired);
@@ -168,7 +156,7 @@ impl Credentials {
         if listed.len() >= PER_USER {
             return Err(AddFault::TooMany);
         }
-        let claim = format!("{}.c.{}", self.tenant, hash_text(&credential.id.0));
+        let claim = format!("{}.c.{}", self.tenant, sha256_base64url(&credential.id.0));
         if self.store.load(Bucket::Credentials, &claim).await?.is_some() {
             return Err(AddFault::Taken);
         }
@@ -180,7 +168,7 @@ impl Credentials {
         Ok(records::put(batch, Bucket::Credentials, &key, moved, &Epoch(epoch))?)
     }
 
-    /// The change that writes a credential which was loaded at `revision`.
+    /// The change that updates a credential loaded at `revision`.
     pub(super) fn update(
         &self,
         username: &Username,
@@ -191,17 +179,16 @@ impl Credentials {
         Ok(Batch::new().put(Bucket::Credentials, &key, revision, value))
     }
 
-    /// The condition that a credential is still as it was loaded at `revision`.
+    /// The condition that a credential is still at `revision`.
     pub(super) fn unchanged(&self, username: &Username, id: &[u8], revision: Revision) -> Batch {
         Batch::new().check(Bucket::Credentials, &self.key(username, id), revision)
     }
 
-    /// Commits changes that this made.
     pub(super) async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         self.store.commit(batch).await.map(drop)
     }
 
-    /// Whether the store answers at all.
+    /// Checks whether the store can be read.
     pub(super) async fn probe(&self) -> Result<(), StoreError> {
         let key = format!("{}.probe", self.tenant);
         self.store.load(Bucket::Credentials, &key).await.map(|_| ())
@@ -218,7 +205,7 @@ impl Cards for Credentials {
             if *tenant != self.tenant {
                 return Ok(Vec::new());
             }
-            let user = hash_text(username.as_str().as_bytes());
+            let user = sha256_base64url(username.as_str());
             let credentials = self.of_user(username).await?;
             Ok(credentials.iter().map(|credential| card(&user, credential)).collect())
         })
@@ -259,11 +246,9 @@ impl Cards for Credentials {
     }
 }
 
-/// The id that the outside knows a credential by.
+/// The public id of a credential.
 pub(super) fn card_id(id: &[u8]) -> CardId {
-    let mut hash = [0; 32];
-    hash.copy_from_slice(digest(&SHA256, id).as_ref());
-    CardId::from_bytes(hash)
+    CardId::from_bytes(sha256(id))
 }
 
 fn card(user: &str, credential: &StoredCredential) -> Card {
@@ -271,11 +256,11 @@ fn card(user: &str, credential: &StoredCredential) -> Card {
     let aaguid: Option<[u8; 16]> = credential.aaguid.0.as_slice().try_into().ok();
     let aaguid = aaguid.filter(|aaguid| *aaguid != [0; 16]);
     let attestation = match credential.attestation {
-        Some(Attested::Verified) => CardAttestation::Verified,
-        Some(Attested::Ignored) => CardAttestation::Ignored,
-        Some(Attested::None) | None => CardAttestation::None,
+        Some(AttestationOutcome::Verified) => CardAttestation::Verified,
+        Some(AttestationOutcome::Ignored) => CardAttestation::Ignored,
+        Some(AttestationOutcome::None) | None => CardAttestation::None,
     };
-    // Records of earlier versions have no name.
+    // Records of earlier versions have no model.
     let (model, claimed) = match &credential.model {
         Some(model) => (Some(model.name.clone()), model.claimed),
         None => (

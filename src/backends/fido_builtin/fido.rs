@@ -1,6 +1,6 @@
-//! The relay's door: [`Fido`] over the server. The session that the relay keeps is the server's
-//! whole state, so a ceremony survives a restart and may be completed on another node; that it is
-//! completed once is the relay's promise.
+//! [`Fido`] over the server. The session that the relay stores is the whole state of a ceremony, so
+//! it survives a restart and may be completed on another node. The relay ensures that it is completed
+//! once.
 
 use fido_relay_proto::{CeremonyType, Reason, WireName};
 use fido_relay_webauthn::VerifyError;
@@ -84,9 +84,9 @@ impl Fido for BuiltinFido {
                 return Verdict::SessionLost.into();
             }
             let credential = credential.get().as_bytes();
-            let judged = self.judge(&session, credential).await;
-            let event = security_event(&session, credential, &judged);
-            let (verdict, records) = match judged {
+            let verified = self.verify(&session, credential).await;
+            let event = security_event(&session, credential, &verified);
+            let (verdict, records) = match verified {
                 Ok((approval, changes)) => (Verdict::Approved(approval), changes),
                 Err(error) => {
                     error.log();
@@ -102,11 +102,11 @@ impl Fido for BuiltinFido {
     }
 }
 
-/// What a fault means for the ceremony.
+/// The verdict of a refusal.
 fn verdict_of(fault: &CloseRefusal) -> Verdict {
     match fault {
         CloseRefusal::Refused(step) => Verdict::Rejected(reason_of(*step)),
-        // Only where two registrations ran at the same time.
+        // Only after two concurrent registrations.
         CloseRefusal::CardLimit => Verdict::Rejected(Reason::UpstreamRejected),
         CloseRefusal::Expired => Verdict::SessionLost,
         CloseRefusal::NotStored(_) => Verdict::Full,
@@ -114,7 +114,7 @@ fn verdict_of(fault: &CloseRefusal) -> Verdict {
     }
 }
 
-/// What a failed step means to the person, where that is more than a refusal.
+/// The reason of a failed verification step.
 fn reason_of(step: VerifyError) -> Reason {
     if step == VerifyError::UserVerification {
         Reason::PinNotSet

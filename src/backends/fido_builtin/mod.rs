@@ -1,5 +1,5 @@
-//! The built-in FIDO2 server: makes challenges and options objects, keeps credentials, and holds
-//! answers against them with the verifier of the crate `webauthn/`.
+//! The built-in FIDO2 server: makes challenges and options objects, stores credentials, and verifies
+//! answers with the crate `webauthn/`.
 //!
 //! ```text
 //!   relay ──▶ fido ────┐                 ┌─▶ options, challenge
@@ -10,7 +10,7 @@
 //!                fido_relay_webauthn: registration | authentication
 //! ```
 //!
-//! It knows nothing of the relay, of HTTP or of where records are kept.
+//! It knows neither the relay, HTTP nor a particular store.
 
 mod begin_body;
 mod certify;

@@ -1,6 +1,6 @@
-//! The FIDO2 server itself: opens ceremonies, holds answers against them, and says which changes
-//! of the credentials follow. [`ports::Fido`](crate::ports::Fido) and [`ports::Certify`](crate::ports::Certify)
-//! are two doors to the same two verbs.
+//! The FIDO2 server itself: opens ceremonies, verifies their answers, and gives the changes of the
+//! credentials that follow. [`ports::Fido`](crate::ports::Fido) and
+//! [`ports::Certify`](crate::ports::Certify) are two interfaces to these operations.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,72 +16,63 @@ use serde_json::{Map, Value};
 
 use super::certify::FidoSessions;
 use super::challenge;
-use super::credentials::{AddFault, Credentials, PER_USER, StoredCredential, card_id, hash_text};
+use super::credentials::{AddFault, Credentials, PER_USER, StoredCredential, card_id};
 use super::options::{self, FidoSession, OptionsInput, Purpose};
 use crate::core::ceremony::{ReceiptEvidence, VerifiedAnswer};
+use crate::encoding::sha256_base64url;
 use crate::ports::{Batch, CardEvents, Clock, SecurityEvent, SecurityEventKind, Store, StoreError};
 use crate::security::random;
 
-/// How often an answer is judged whose records another write changed meanwhile.
+/// Attempts to commit an answer whose records are changed concurrently.
 const CLOSE_TRIES: usize = 16;
-/// Longest life of a session in milliseconds, whatever its door: a little more than the longest
-/// ceremony ([`CEREMONY_MAX_S`](fido_relay_proto::limits::CEREMONY_MAX_S)), so that the relay's
-/// deadline is the first to fire.
+/// Longest life of a session in milliseconds: a little more than the longest ceremony
+/// ([`CEREMONY_MAX_S`](fido_relay_proto::limits::CEREMONY_MAX_S)), so that the relay's deadline is
+/// the first to fire.
 const SESSION_MAX_MS: u64 = (fido_relay_proto::limits::CEREMONY_MAX_S + 60) * 1000;
 
 /// Longest user handle, in bytes (section 5.4.3).
 const USER_HANDLE_BYTES: usize = 64;
-/// Milliseconds between two writes that tell of nothing but a card's use.
+/// Milliseconds between two writes that update only the time of a card's last use.
 const LAST_USED_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// What a relying party is, and what it accepts.
+/// A relying party and its policy.
 #[derive(Clone, Debug)]
 pub struct BuiltinFidoSettings {
-    /// The tenant whose credentials these are.
     pub tenant: TenantId,
-    /// The relying party id.
     pub rp_id: String,
-    /// Its name for people.
+    /// The relying party's name for people.
     pub rp_name: String,
-    /// Further relying party ids that a request may name.
-    pub other_rp_ids: Vec<String>,
-    /// Origins that client data may name, compared character by character. The first is given to
-    /// the card.
+    /// Accepted origins of client data, compared exactly. Challenges name the first.
     pub origins: Vec<String>,
-    /// Pages that may hold the relying party in a frame; none: no frames.
-    pub top_origins: Vec<String>,
-    /// Which attestation is accepted.
     pub attestation: AttestationPolicy,
     /// Whether ML-DSA is offered.
     pub post_quantum: bool,
-    /// Whether client-direct session cookies carry `Secure`. Off, they also work over plain HTTP
+    /// Whether client-direct session cookies have `Secure`; without it they also work over plain HTTP
     /// on this machine.
     pub secure_cookies: bool,
     /// Whether a client-direct call may ask for less than user verification.
     pub uv_weaken: bool,
-    /// Whether an approval says what a receipt needs of this server.
+    /// Whether verdicts have the evidence that receipts need.
     pub receipts: bool,
-    /// HMAC-SHA-256 key that user handles are derived with: of two servers over one store the same.
+    /// HMAC-SHA-256 key by which user handles are derived; the same for all servers over one store.
     pub user_handle_key: hmac::Key,
-    /// Whether a card that returns the username's bytes as user handle, at most
-    /// 64 of them, returns its user's: the vendor's SDK registers without a handle of the server's.
+    /// Whether the username's bytes, at most 64, are accepted as user handle: the vendor's SDK
+    /// registers cards with that handle instead of the server's.
     pub username_as_user_handle: bool,
-    /// Commits what becomes of cards outside of ceremonies; none: the users' devices hear nothing.
+    /// Commits security events of client-direct calls; `None`: devices get no notice of them.
     pub events: Option<Arc<dyn CardEvents>>,
 }
 
 impl BuiltinFidoSettings {
-    /// A relying party of the default tenant with one origin, no frames, any attestation, and a
-    /// user handle key of its own.
+    /// A relying party of the default tenant with one origin, any attestation, and a random user
+    /// handle key.
     #[must_use]
     pub fn new(rp_id: &str, rp_name: &str, origin: &str) -> Self {
         Self {
             tenant: TenantId::default(),
             rp_id: rp_id.to_owned(),
             rp_name: rp_name.to_owned(),
-            other_rp_ids: Vec::new(),
             origins: vec![origin.to_owned()],
-            top_origins: Vec::new(),
             attestation: AttestationPolicy::default(),
             post_quantum: false,
             secure_cookies: false,
@@ -103,7 +94,7 @@ pub struct BuiltinFido {
     pub(super) sessions: FidoSessions,
 }
 
-/// What a ceremony is wanted for.
+/// A ceremony to be opened.
 pub(super) struct OpenRequest<'a> {
     pub(super) registration: bool,
     pub(super) username: &'a Username,
@@ -114,7 +105,7 @@ pub(super) struct OpenRequest<'a> {
     pub(super) timeout_ms: u64,
 }
 
-/// A ceremony that was opened.
+/// An opened ceremony: its session and its options object.
 pub(super) struct OpenedSession {
     pub(super) session: FidoSession,
     pub(super) public_key: Map<String, Value>,
@@ -143,22 +134,20 @@ pub(super) enum CloseRefusal {
     /// The answer does not verify.
     #[error(transparent)]
     Refused(#[from] VerifyError),
-    /// It began too long ago.
     #[error("the session has expired")]
     Expired,
-    /// There is no room for another credential.
     #[error("the user has {PER_USER} cards: one must be removed first")]
     CardLimit,
-    /// Nothing was judged: the store could not be read.
-    #[error("not judged: {0}")]
+    /// The store could not be read, so nothing was verified.
+    #[error("not verified, the store cannot be read: {0}")]
     NotRead(StoreError),
-    /// It verifies, but the store could not be written: nothing was.
-    #[error("verified, not stored: {0}")]
+    /// The answer verifies, but its changes could not be stored.
+    #[error("verified, but not stored: {0}")]
     NotStored(StoreError),
 }
 
 impl CloseRefusal {
-    /// Tells the operator why: the caller learns only that verification failed.
+    /// Logs the cause: the caller learns only that verification failed.
     pub(super) fn log(&self) {
         match self {
             Self::Refused(VerifyError::SignCount) => tracing::warn!(
@@ -169,7 +158,7 @@ impl CloseRefusal {
                 tracing::info!(error = %self, "the card's answer was not accepted");
             }
             Self::NotRead(_) | Self::NotStored(_) => {
-                tracing::warn!(error = %self, "the card's answer was not judged or not stored");
+                tracing::warn!(error = %self, "the card's answer was not verified or not stored");
             }
         }
     }
@@ -191,18 +180,16 @@ impl BuiltinFido {
         }
     }
 
-    /// Makes a challenge and the options object around it.
+    /// Opens a ceremony: makes a challenge and its options object.
     pub(super) async fn open(
         &self,
-        wanted: &OpenRequest<'_>,
+        request: &OpenRequest<'_>,
     ) -> Result<OpenedSession, OpenRefusal> {
         let settings = &self.settings;
-        if wanted.rp_id != settings.rp_id
-            && !settings.other_rp_ids.iter().any(|id| id == wanted.rp_id)
-        {
+        if request.rp_id != settings.rp_id {
             return Err(OpenRefusal::RpId);
         }
-        let (challenge, transaction_nonce) = match wanted.transaction {
+        let (challenge, transaction_nonce) = match request.transaction {
             None => (random::bytes(), None),
             Some(transaction) => {
                 let nonce = random::bytes();
@@ -211,65 +198,65 @@ impl BuiltinFido {
             }
         };
         let challenge = Bytes(challenge.to_vec());
-        let mut known = self.credentials.of_user(wanted.username).await?;
-        if wanted.registration && known.len() >= PER_USER {
+        let mut known = self.credentials.of_user(request.username).await?;
+        if request.registration && known.len() >= PER_USER {
             return Err(OpenRefusal::CardLimit);
         }
-        known.retain(|credential| credential.rp_id == wanted.rp_id);
+        known.retain(|credential| credential.rp_id == request.rp_id);
         let ids: Vec<Bytes> = known.iter().map(|credential| credential.id.clone()).collect();
-        let wording = OptionsInput {
+        let input = OptionsInput {
             challenge: &challenge,
-            rp_id: wanted.rp_id,
-            options: wanted.options,
-            timeout_ms: wanted.timeout_ms,
+            rp_id: request.rp_id,
+            options: request.options,
+            timeout_ms: request.timeout_ms,
         };
-        let (purpose, public_key) = if wanted.registration {
-            let (epoch, _) = self.credentials.epoch(wanted.username).await?;
-            let derived = self.user_handle(wanted.username, epoch);
-            // A user of before handles were derived keeps the handle of the cards at hand.
+        let (purpose, public_key) = if request.registration {
+            let (epoch, _) = self.credentials.epoch(request.username).await?;
+            let derived = self.user_handle(request.username, epoch);
+            // Users of versions without derived handles keep the handle of their cards.
             let user_handle =
                 known.first().map_or(derived, |credential| credential.user_handle.clone());
-            let algorithms = options::algorithms(wanted.options, settings.post_quantum);
+            let algorithms = options::algorithms(request.options, settings.post_quantum);
             if algorithms.is_empty() {
                 return Err(OpenRefusal::Algorithms);
             }
-            let user = (&user_handle, wanted.username.as_str(), wanted.display_name.as_str());
-            let object = options::creation(&wording, &settings.rp_name, user, &algorithms, &ids);
+            let user = (&user_handle, request.username.as_str(), request.display_name.as_str());
+            let object = options::creation(&input, &settings.rp_name, user, &algorithms, &ids);
             (Purpose::Registration { user_handle, epoch, algorithms }, object)
         } else {
             if ids.is_empty() {
                 return Err(OpenRefusal::NoAccount);
             }
-            // A card that remembers the user itself needs no list.
+            // A discoverable credential is found without a list.
             let discoverable =
-                wanted.options.discoverable_credential == Some(Requirement::Required);
+                request.options.discoverable_credential == Some(Requirement::Required);
             let allowed = if discoverable { Vec::new() } else { ids };
-            let object = options::request(&wording, &allowed);
+            let object = options::request(&input, &allowed);
             (Purpose::Authentication { allowed }, object)
         };
         let session = FidoSession {
             purpose,
-            username: wanted.username.clone(),
-            rp_id: wanted.rp_id.to_owned(),
+            username: request.username.clone(),
+            rp_id: request.rp_id.to_owned(),
             challenge,
             transaction_nonce,
-            user_verification: options::requires_verification(wanted.options),
+            user_verification: options::requires_verification(request.options),
             begun_at: self.clock.now(),
         };
         Ok(OpenedSession { session, public_key })
     }
 
-    /// One handle per user from the first begin on, so that a card overwrites a registration that
-    /// was never completed. It reveals no user (14.6.1).
+    /// The same handle for each begin of a user, so that a card overwrites a registration that was
+    /// never completed. It reveals no user (14.6.1).
     fn user_handle(&self, username: &Username, epoch: u64) -> Bytes {
         let BuiltinFidoSettings { tenant, user_handle_key, .. } = &self.settings;
         let named = format!("{tenant}\n{epoch}\n{username}");
         Bytes(hmac::sign(user_handle_key, named.as_bytes()).as_ref().to_vec())
     }
 
-    /// Holds an answer against its session: what it approves, and the changes that must be
-    /// committed for the approval to count. An answer whose changes met a conflict is judged anew.
-    pub(super) async fn judge(
+    /// Verifies an answer against its session and gives the changes that must be committed for the
+    /// approval to count. After a conflict the answer must be verified again.
+    pub(super) async fn verify(
         &self,
         session: &FidoSession,
         credential: &[u8],
@@ -289,16 +276,16 @@ impl BuiltinFido {
         }
     }
 
-    /// Judges an answer and commits what follows. An error means that no approval was stored.
+    /// Verifies an answer and commits what follows. An error means that no approval was stored.
     pub(super) async fn close(
         &self,
         session: &FidoSession,
         credential: &[u8],
     ) -> Result<VerifiedAnswer, CloseRefusal> {
         for _ in 0..CLOSE_TRIES {
-            let judged = self.judge(session, credential).await;
-            let event = security_event(session, credential, &judged);
-            let (changes, closed) = match judged {
+            let verified = self.verify(session, credential).await;
+            let event = security_event(session, credential, &verified);
+            let (changes, closed) = match verified {
                 Ok((approval, changes)) => (changes, Ok(approval)),
                 Err(fault) => (Batch::new(), Err(fault)),
             };
@@ -335,12 +322,13 @@ impl BuiltinFido {
             challenge: &session.challenge.0,
             rp_id: &session.rp_id,
             origins: &self.settings.origins,
-            top_origins: &self.settings.top_origins,
+            // No page may frame the relying party.
+            top_origins: &[],
             user_verification: session.user_verification,
         }
     }
 
-    /// What only this server knows of what it verified.
+    /// What only this server can add to a receipt.
     fn evidence(&self, session: &FidoSession, public_key: &[u8]) -> Option<Box<ReceiptEvidence>> {
         self.settings.receipts.then(|| {
             Box::new(ReceiptEvidence {
@@ -370,7 +358,7 @@ impl BuiltinFido {
             );
         }
         let approval = VerifiedAnswer {
-            cred_hash: hash_text(&made.id),
+            cred_hash: sha256_base64url(&made.id),
             user_verified: Some(made.user_verified),
             evidence: self.evidence(session, &made.public_key),
         };
@@ -408,7 +396,7 @@ impl BuiltinFido {
         now: UnixMillis,
     ) -> Result<(VerifiedAnswer, Batch), CloseRefusal> {
         let expected = self.expected(session);
-        // The user was named by the initiator, and the credential is looked up under that name.
+        // The initiator named the user; the credential is looked up among that user's.
         let name = session.username.as_str().as_bytes();
         let by_name = self.settings.username_as_user_handle && name.len() <= USER_HANDLE_BYTES;
         let loaded = self.credentials.load(&session.username, &answer.id).await;
@@ -429,7 +417,7 @@ impl BuiltinFido {
             return Err(VerifyError::UnknownCredential.into());
         };
         let approval = VerifiedAnswer {
-            cred_hash: hash_text(&answer.id),
+            cred_hash: sha256_base64url(&answer.id),
             user_verified: Some(used.user_verified),
             evidence: self.evidence(session, &record.public_key.0),
         };
@@ -440,11 +428,11 @@ impl BuiltinFido {
             && record.seen_uv == seen_uv
             && last_used.is_some_and(|at| now.millis_since(at) < LAST_USED_MS)
         {
-            // Nothing to write, but the card must still be registered.
+            // Nothing to write; the condition ensures that the card is still registered.
             let unchanged = self.credentials.unchanged(&session.username, &answer.id, revision);
             return Ok((approval, unchanged));
         }
-        // Step 24. A counter that another answer stores meanwhile conflicts with this one.
+        // Step 24. A concurrent update of the counter conflicts with this one.
         record.sign_count = used.sign_count;
         record.backed_up = used.backed_up;
         record.seen_uv = seen_uv;
@@ -454,15 +442,15 @@ impl BuiltinFido {
     }
 }
 
-/// The security event that a judged answer is.
+/// The security event of a verified or refused answer, if it is one.
 pub(super) fn security_event(
     session: &FidoSession,
     credential: &[u8],
-    judged: &Result<(VerifiedAnswer, Batch), CloseRefusal>,
+    verified: &Result<(VerifiedAnswer, Batch), CloseRefusal>,
 ) -> Option<SecurityEventKind> {
     let (card_id, username) =
         (card_id(&Answer::parse(credential).ok()?.id), session.username.clone());
-    match (judged, &session.purpose) {
+    match (verified, &session.purpose) {
         (Ok(_), Purpose::Registration { .. }) => {
             Some(SecurityEventKind::CardRegistered { card_id, username })
         }

@@ -1,7 +1,7 @@
-//! One bounded HTTP exchange: what was heard, or why nothing was, told apart by whether any byte
-//! of the request may have left this machine.
+//! One bounded HTTP exchange: its answer, or why there is none, with whether any byte of the request
+//! may have left this machine.
 //!
-//! Knows HTTP and its limits, not what an answer means.
+//! Knows HTTP and its limits, and not what an answer means.
 
 use std::time::Duration;
 
@@ -9,9 +9,10 @@ use reqwest::header::{
     ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderMap,
     HeaderValue, SET_COOKIE, TRANSFER_ENCODING,
 };
-use reqwest::{Certificate, Client, Identity, Response, Url, redirect, retry};
+use reqwest::{Certificate, Client, Identity, Response, Url};
 use tokio::time::{Instant, timeout_at};
 
+use super::super::outbound;
 use super::gateway_headers;
 use super::settings::{ClientCert, FidoHttpSettings, FidoHttpSettingsError};
 use crate::trust::{self, TlsFault};
@@ -21,11 +22,10 @@ pub(super) const ANSWER_MAX: usize = 256 * 1024;
 /// U+FEFF in UTF-8, which a reader of JSON may ignore (RFC 8259 section 8.1).
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
-/// An answer that arrived whole.
+/// A complete answer.
 pub(super) struct HttpAnswer {
-    /// The HTTP status.
     pub(super) status: u16,
-    /// Whether it calls itself JSON.
+    /// Whether its `Content-Type` is JSON.
     pub(super) is_json: bool,
     /// The `Set-Cookie` headers, in order.
     pub(super) set_cookies: Vec<HeaderValue>,
@@ -36,7 +36,7 @@ pub(super) struct HttpAnswer {
 }
 
 impl HttpAnswer {
-    /// Holds an answer to the encoding that was asked for.
+    /// The answer, if its body is not compressed.
     ///
     /// # Errors
     /// [`NoAnswer::Unknown`], if its body is compressed.
@@ -51,26 +51,26 @@ impl HttpAnswer {
     }
 }
 
-/// Why there is no whole answer. The texts are for the log and hold nothing of either body.
+/// Why there is no complete answer. The texts are for the log and hold nothing of either body.
 #[derive(Debug)]
 pub(super) enum NoAnswer {
-    /// No connection came about: not a byte of the request has left.
+    /// No connection was made: no byte of the request has left this machine.
     Unsent(String),
     /// The request may have arrived.
     Unknown(String),
 }
 
-/// Makes the calls. Begin calls share kept connections; a completion call opens its own, because
-/// on a kept one the client could not tell a request that the server never saw from one that it
-/// did, and would repeat it by itself.
+/// Makes the calls. Begin calls use pooled connections; a completion call opens its own, because on
+/// a pooled one the client could not tell a request that the server never saw from one that it did,
+/// and would repeat it by itself.
 #[derive(Debug)]
-pub(super) struct HttpCaller {
+pub(super) struct UpstreamClient {
     base: String,
     pooled: Client,
     fresh: Client,
 }
 
-impl HttpCaller {
+impl UpstreamClient {
     pub(super) fn new(settings: &FidoHttpSettings) -> Result<Self, FidoHttpSettingsError> {
         settings.check()?;
         let https = settings.base_url.scheme() == "https";
@@ -106,13 +106,15 @@ impl HttpCaller {
         self.post(&self.fresh, path, cookies, body, limit).await
     }
 
-    /// The HTTP status of whatever answers there.
+    /// The HTTP status of `GET /`.
     pub(super) async fn probe(&self) -> Result<u16, UpstreamUnreachable> {
         let url = self.url("/").map_err(|says| UpstreamUnreachable { says, tls: None })?;
         let sent = self.pooled.get(url).send().await;
         let answered = sent.map(|response| response.status().as_u16());
-        answered
-            .map_err(|error| UpstreamUnreachable { tls: TlsFault::of(&error), says: told(error) })
+        answered.map_err(|error| UpstreamUnreachable {
+            tls: TlsFault::of(&error),
+            says: describe(error),
+        })
     }
 
     async fn post(
@@ -131,13 +133,13 @@ impl HttpCaller {
         let exchange = async {
             // Connecting covers TCP and TLS; the request is written only after both.
             let response = request.send().await.map_err(|error| match error.is_connect() {
-                true => NoAnswer::Unsent(told(error)),
-                false => NoAnswer::Unknown(told(error)),
+                true => NoAnswer::Unsent(describe(error)),
+                false => NoAnswer::Unknown(describe(error)),
             })?;
             read(response).await
         };
         match timeout_at(limit, exchange).await {
-            Ok(heard) => heard,
+            Ok(response) => response,
             Err(_) => Err(NoAnswer::Unknown("no whole answer in time".to_owned())),
         }
     }
@@ -156,7 +158,7 @@ pub struct UpstreamUnreachable {
     pub tls: Option<TlsFault>,
 }
 
-/// What the files of the settings hold.
+/// The content of the settings' files.
 struct Files {
     roots: Vec<Certificate>,
     identity: Option<Identity>,
@@ -183,7 +185,8 @@ impl Files {
     }
 }
 
-/// One buffer of both, as the HTTP library wants it. Its errors name no content.
+/// The client certificate and its key, in the one PEM text that the HTTP library takes. Errors
+/// repeat nothing of them.
 fn identity(files: &ClientCert) -> Result<Identity, FidoHttpSettingsError> {
     let read = |key, file| {
         std::fs::read(file)
@@ -193,42 +196,35 @@ fn identity(files: &ClientCert) -> Result<Identity, FidoHttpSettingsError> {
     pem.push(b'\n');
     pem.extend(read("client_key_file", &files.key_file)?);
     Identity::from_pem(&pem).map_err(|error| {
-        FidoHttpSettingsError::file("client_cert_file", &files.cert_file, told(error))
+        FidoHttpSettingsError::file("client_cert_file", &files.cert_file, describe(error))
     })
 }
 
-/// A client that follows nothing, keeps nothing and repeats nothing. HTTP/1.1 only: one
-/// connection carries one request at a time, so that a fault belongs to one ceremony. No proxy is
-/// used, whatever `HTTPS_PROXY` says: the answers decide who is signed in, and come from the host
-/// of the configuration.
+/// A client with `keep` idle connections. HTTP/1.1 only: one connection carries one request at a
+/// time, so that a fault belongs to one ceremony.
 ///
-/// A connection gets half of the call's limit; a stalled one thus always ends as "not
-/// connected" and never as a call of unknown fate.
+/// Connecting gets half of the call's limit, so that a stalled connection ends as "not connected"
+/// and never as a call of unknown fate.
 fn client(files: &Files, limit: Duration, keep: usize) -> Result<Client, FidoHttpSettingsError> {
-    let mut builder = trust::http_client();
+    let mut builder = outbound::client();
     if let Some(identity) = &files.identity {
         builder = builder.identity(identity.clone());
     }
     builder
         .tls_certs_merge(files.roots.iter().cloned())
         .default_headers(files.headers.clone())
-        .user_agent(concat!("fido-relay/", env!("CARGO_PKG_VERSION")))
-        .redirect(redirect::Policy::none())
-        .retry(retry::never())
-        .referer(false)
-        .no_proxy()
         .http1_only()
         .pool_max_idle_per_host(keep)
         .connect_timeout(limit / 2)
         .build()
-        .map_err(|error| FidoHttpSettingsError::Client(told(error)))
+        .map_err(|error| FidoHttpSettingsError::Client(describe(error)))
 }
 
-async fn read(mut response: Response) -> Result<HttpAnswer, NoAnswer> {
+async fn read(response: Response) -> Result<HttpAnswer, NoAnswer> {
     let too_big = || NoAnswer::Unknown(format!("the answer has more than {ANSWER_MAX} bytes"));
     let status = response.status().as_u16();
     let headers = response.headers();
-    // RFC 9112 section 6.3: a sign of two messages that were made to look like one.
+    // RFC 9112 section 6.3: a sign of request smuggling or response splitting.
     if headers.contains_key(CONTENT_LENGTH) && headers.contains_key(TRANSFER_ENCODING) {
         let text = "the answer has both Content-Length and Transfer-Encoding";
         return Err(NoAnswer::Unknown(text.to_owned()));
@@ -240,14 +236,10 @@ async fn read(mut response: Response) -> Result<HttpAnswer, NoAnswer> {
     if response.content_length().is_some_and(|length| length > ANSWER_MAX as u64) {
         return Err(too_big());
     }
-    let mut body = Vec::new();
-    while let Some(chunk) =
-        response.chunk().await.map_err(|error| NoAnswer::Unknown(told(error)))?
-    {
-        if body.len() + chunk.len() > ANSWER_MAX {
-            return Err(too_big());
-        }
-        body.extend_from_slice(&chunk);
+    let body = outbound::body(response, ANSWER_MAX).await;
+    let (mut body, is_whole) = body.map_err(|error| NoAnswer::Unknown(describe(error)))?;
+    if !is_whole {
+        return Err(too_big());
     }
     if encoding.is_none() && body.starts_with(BYTE_ORDER_MARK) {
         body.drain(..BYTE_ORDER_MARK.len());
@@ -263,8 +255,8 @@ fn is_json(content_type: &HeaderValue) -> bool {
         || (media_type.starts_with("application/") && media_type.ends_with("+json"))
 }
 
-/// An error with its causes, on one line, without the URL; where TLS failed, that in plain words.
-fn told(error: reqwest::Error) -> String {
+/// An error with its causes, on one line, without the URL; a TLS fault in the words of [`TlsFault`].
+fn describe(error: reqwest::Error) -> String {
     if let Some(fault) = TlsFault::of(&error) {
         return fault.to_string();
     }

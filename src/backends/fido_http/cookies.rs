@@ -1,9 +1,9 @@
-//! The cookies that tie one completion call to its begin call, carried by hand: what one begin
-//! answer sets goes to that ceremony's completion call and nowhere else. There is no jar.
+//! The cookies that tie a completion call to its begin call. There is no shared cookie jar: the
+//! cookies of one begin answer go to that ceremony's completion call only.
 //!
-//! By the rules of RFC 6265bis section 5, for one server and two paths, with two differences.
-//! `Domain` is not read: every cookie is host-only. `Secure` is not read: the cookie goes back the
-//! way that it came, and where that is plain http, the operator chose it (and is warned).
+//! The rules are those of RFC 6265bis section 5, for one server and two paths, with two differences.
+//! `Domain` is ignored: every cookie is host-only. `Secure` is ignored: the cookie goes back to the
+//! same URL, and if that is plain http, the operator chose it (and is warned).
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ pub(super) struct Paths<'a> {
 pub(super) struct Cookies {
     /// `name=value`, as [`latin1`].
     cookies: Vec<String>,
-    /// Until when each is sent; one that is missing here has no end.
+    /// The expiry of each; one that is missing here does not expire.
     #[serde(default)]
     until: Vec<UnixMillis>,
 }
@@ -43,8 +43,8 @@ impl fmt::Debug for Cookies {
     }
 }
 
-/// One `Set-Cookie`.
-struct Set {
+/// One parsed `Set-Cookie`.
+struct SetCookie {
     name: String,
     value: String,
     path: String,
@@ -52,7 +52,7 @@ struct Set {
 }
 
 impl Cookies {
-    /// What these `Set-Cookie` headers of a begin answer set for the completion call.
+    /// The cookies for the completion call that these `Set-Cookie` headers of a begin answer set.
     ///
     /// # Errors
     /// More than [`COUNT_MAX`] cookies or [`SIZE_MAX`] bytes.
@@ -61,13 +61,13 @@ impl Cookies {
         paths: Paths<'_>,
         now: UnixMillis,
     ) -> Result<Self, &'static str> {
-        let mut all: Vec<Set> = Vec::new();
+        let mut all: Vec<SetCookie> = Vec::new();
         for header in headers {
-            let Some(new) = Set::parse(&latin1(header.as_bytes()), paths.begin, now) else {
+            let Some(new) = SetCookie::parse(&latin1(header.as_bytes()), paths.begin, now) else {
                 continue;
             };
             match all.iter_mut().find(|old| old.name == new.name && old.path == new.path) {
-                // It keeps the place of the one that it replaces.
+                // The new cookie keeps the old one's position.
                 Some(old) => *old = new,
                 None => all.push(new),
             }
@@ -79,7 +79,7 @@ impl Cookies {
             return Err("too many or too large cookies");
         }
         let until = all.iter().map(|cookie| cookie.until).collect();
-        Ok(Self { cookies: all.into_iter().map(Set::into_pair).collect(), until })
+        Ok(Self { cookies: all.into_iter().map(SetCookie::into_pair).collect(), until })
     }
 
     /// The form in which a ceremony keeps them.
@@ -109,7 +109,7 @@ pub(super) fn header(text: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-impl Set {
+impl SetCookie {
     /// Section 5.7. `None` for what sets no cookie.
     fn parse(header: &str, request_path: &str, now: UnixMillis) -> Option<Self> {
         let mut parts = header.split(';');
@@ -154,7 +154,7 @@ fn trimmed(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
-/// The value of `Max-Age`; too many digits are as good as any end.
+/// The value of `Max-Age`, saturating.
 fn seconds(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
@@ -162,14 +162,14 @@ fn seconds(text: &str) -> Option<i64> {
     is_number.then(|| text.parse().unwrap_or(saturated))
 }
 
-/// The moment that lies so many seconds after 1970; earlier ones count as 1970.
+/// The time so many seconds after 1970; earlier ones count as 1970.
 fn at(seconds: i64) -> UnixMillis {
     UnixMillis(u64::try_from(seconds).unwrap_or(0).saturating_mul(1000))
 }
 
 fn end(now: UnixMillis, seconds: i64) -> UnixMillis {
     let lifetime = u64::try_from(seconds).unwrap_or(0).saturating_mul(1000);
-    // Nothing outlives what is over already.
+    // A `Max-Age` of 0 or less expires at once.
     if lifetime == 0 { UnixMillis(0) } else { UnixMillis(now.0.saturating_add(lifetime)) }
 }
 

@@ -1,17 +1,16 @@
-//! What the result token tells of a card's answer: a look into the JSON that the server has
-//! verified. It judges nothing, so whatever it cannot read stays untold.
+//! Facts about a card's answer for the result token, read from the JSON that the server has
+//! verified. Nothing is verified here, so what cannot be read is left out.
 
-use aws_lc_rs::digest;
 use ciborium::Value;
 use fido_relay_proto::CeremonyType;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::encoding;
+use super::lenient_base64::decode;
 use crate::core::ceremony::VerifiedAnswer;
+use crate::encoding::sha256_base64url;
 
-/// The flags byte of authenticator data lies behind the 32 bytes of the relying party id's hash
-/// (WebAuthn Level 3 section 6.1).
+/// The offset of the flags byte in authenticator data (WebAuthn Level 3 section 6.1).
 const FLAGS_AT: usize = 32;
 /// "User Verified" in the flags byte.
 const USER_VERIFIED: u8 = 0x04;
@@ -31,25 +30,23 @@ struct ResponseJson {
     attestation_object: Option<String>,
 }
 
-/// What is known of a verified answer. Without a readable credential id the hash is empty.
+/// The facts of a verified answer. Without a readable credential id the hash is empty.
 pub(super) fn approval(ceremony_type: CeremonyType, credential: &RawValue) -> VerifiedAnswer {
     let seen: Option<CredentialJson> = serde_json::from_str(credential.get()).ok();
     let Some(seen) = seen else {
         return VerifiedAnswer { cred_hash: String::new(), user_verified: None, evidence: None };
     };
-    let id = seen.raw_id.or(seen.id).and_then(|id| encoding::decoded(&id));
-    let cred_hash = id.map_or_else(String::new, |id| {
-        encoding::encoded(digest::digest(&digest::SHA256, &id).as_ref())
-    });
+    let id = seen.raw_id.or(seen.id).and_then(|id| decode(&id));
+    let cred_hash = id.map(sha256_base64url).unwrap_or_default();
     let user_verified = seen.response.and_then(|response| user_verified(ceremony_type, &response));
     VerifiedAnswer { cred_hash, user_verified, evidence: None }
 }
 
-/// The flag as the server verified it. An assertion's is in `authenticatorData`, which the card
-/// signed. A registration's is in `attestationObject`, beside which `authenticatorData` is a copy
-/// that servers do not read; where one is sent all the same, the two must agree.
+/// The UV flag that the server verified. An assertion's is in `authenticatorData`, which the card
+/// signed. A registration's is in `attestationObject`; servers do not read a copy of
+/// `authenticatorData` beside it, so a copy must agree.
 fn user_verified(ceremony_type: CeremonyType, response: &ResponseJson) -> Option<bool> {
-    let decoded = |text: &Option<String>| text.as_deref().map(encoding::decoded);
+    let decoded = |text: &Option<String>| text.as_deref().map(decode);
     let flag = |data: Vec<u8>| data.get(FLAGS_AT).map(|flags| flags & USER_VERIFIED != 0);
     let signed = decoded(&response.authenticator_data).map(|data| flag(data?));
     match ceremony_type {
@@ -75,6 +72,7 @@ fn authenticator_data(object: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoding::base64url;
 
     const AUTHENTICATION: CeremonyType = CeremonyType::Authentication;
     const REGISTRATION: CeremonyType = CeremonyType::Registration;
@@ -94,7 +92,7 @@ mod tests {
         let object = object.map(|(key, value)| (key.into(), value)).to_vec();
         let mut bytes = Vec::new();
         ciborium::into_writer(&Value::Map(object), &mut bytes).unwrap();
-        encoding::encoded(&bytes)
+        base64url(&bytes)
     }
 
     #[test]
@@ -113,7 +111,7 @@ mod tests {
     #[test]
     fn whether_the_user_was_verified_is_the_signed_flag() {
         for (flags, verified) in [(0x05, true), (0x01, false)] {
-            let data = encoding::encoded(&data(flags));
+            let data = base64url(&data(flags));
             let json = format!(r#"{{"id":"AQ","response":{{"authenticatorData":"{data}"}}}}"#);
             for ceremony_type in [AUTHENTICATION, CeremonyType::Approval, REGISTRATION] {
                 assert_eq!(of(ceremony_type, &json).user_verified, Some(verified));
@@ -125,7 +123,7 @@ mod tests {
     fn a_registrations_flag_is_that_of_its_attestation_object() {
         let (with, without) = (Value::Bytes(data(0x45)), Value::Bytes(data(0x41)));
         let (with, without) = (attested("authData", with), attested("authData", without));
-        let (claim, other) = (encoding::encoded(&data(0x05)), encoding::encoded(&data(0x01)));
+        let (claim, other) = (base64url(&data(0x05)), base64url(&data(0x01)));
         for (object, copy, registered, signed_in) in [
             (Some(&with), None, Some(true), None),
             (Some(&without), None, Some(false), None),

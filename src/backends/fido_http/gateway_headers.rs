@@ -1,15 +1,15 @@
-//! Headers that a gateway before the FIDO2 server wants with every call, such as its API key, from
-//! a file of `Name: value` lines.
+//! Extra headers of every call, such as an API key of a gateway before the FIDO2 server, from a file
+//! of `Name: value` lines.
 
 use std::path::Path;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// Bytes of the file. What it holds goes with every call, and common servers take 8 KiB of headers.
+/// Largest file in bytes: common servers accept 8 KiB of headers.
 const SIZE_MAX: usize = 8 * 1024;
-/// What the relay or its HTTP library sets, and what concerns one connection alone (RFC 9110
+/// Headers that the relay or its HTTP library sets, and those of a single connection (RFC 9110
 /// section 7.6.1).
-const NOT_GIVEN: [&str; 14] = [
+const RESERVED: [&str; 14] = [
     "accept-encoding",
     "connection",
     "cookie",
@@ -26,10 +26,10 @@ const NOT_GIVEN: [&str; 14] = [
     "upgrade",
 ];
 
-/// The headers of a file.
+/// Reads the headers of a file.
 ///
 /// # Errors
-/// What is wrong and in which line; never anything of the file.
+/// What is wrong and in which line, repeating nothing of the file.
 pub(super) fn read(file: &Path) -> Result<HeaderMap, String> {
     parse(&std::fs::read(file).map_err(|error| error.to_string())?)
 }
@@ -56,7 +56,7 @@ fn header(line: &[u8]) -> Result<(HeaderName, HeaderValue), &'static str> {
     let colon = line.iter().position(|byte| *byte == b':').ok_or("must be `Name: value`")?;
     let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
     let name = HeaderName::from_bytes(name).map_err(|_| "is no name of a header")?;
-    if NOT_GIVEN.contains(&name.as_str()) || name.as_str().starts_with("content-") {
+    if RESERVED.contains(&name.as_str()) || name.as_str().starts_with("content-") {
         return Err("is a header that the relay sets itself, or one of a single connection");
     }
     if value.is_empty() {

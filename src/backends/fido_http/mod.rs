@@ -1,9 +1,9 @@
 //! An external FIDO2 server over HTTP, behind [`ports::Fido`](crate::ports::Fido).
 //!
-//! The server speaks the REST interface that is modelled on the FIDO Alliance's server API: two
-//! POSTs per ceremony, tied together by whatever cookies the first one sets. It is never trusted
-//! to be well: every answer is bounded in time and size, success has one exact form
-//! ([`answer`]), and a completion call whose bytes may have left this machine is never repeated.
+//! The server has the REST interface that is modelled on the FIDO Alliance's server API: two POSTs
+//! per ceremony, tied together by the cookies that the first one sets. It is not trusted to work:
+//! every answer is bounded in time and size, success has one exact form ([`answer`]), and a
+//! completion call whose bytes may have left this machine is never repeated.
 //!
 //! ```text
 //!   begin ──▶ call ──▶ ok ─────────────▶ Begun (cookies of this very answer in its session)
@@ -21,8 +21,8 @@ mod call;
 mod cookie_date;
 mod cookies;
 mod credential;
-mod encoding;
 mod gateway_headers;
+mod lenient_base64;
 mod proxy;
 mod request;
 mod settings;
@@ -40,50 +40,49 @@ use crate::ports::{BeginFault, BeginRequest, CertifyStep, Clock, Completion, Fid
 use crate::security::random;
 
 use answer::AnswerKind;
-use call::{HttpAnswer, HttpCaller, NoAnswer};
+use call::{HttpAnswer, NoAnswer, UpstreamClient};
 use cookies::{Cookies, Paths};
 
 pub use call::UpstreamUnreachable;
 pub use settings::{ClientCert, FidoHttpSettings, FidoHttpSettingsError, PathSet, UsernameForm};
 
-/// Repeats of a begin call that was refused or met a 5xx.
+/// Repeats of a begin call whose connection was refused or that met a 5xx.
 const RETRIES_UNWELL: u32 = 2;
 /// Repeats of a begin call whose answer was lost, late, garbled, too big or a redirect.
 const RETRIES_GARBLED: u32 = 1;
-/// Repeats of a begin call whose session was gone before it was used.
+/// Repeats of a begin call whose session had expired at once.
 const RETRIES_SESSION: u32 = 1;
-/// What must remain of the core's completion limit when the last call starts, beyond the call's
-/// own limit: time to store the verdict before its fate counts as unknown.
+/// The part of the core's completion limit that is reserved for storing the verdict.
 const STORING: Duration = Duration::from_secs(2);
 
-/// A FIDO2 server reached over HTTP. Cheap to share, holds no state of any ceremony.
+/// A FIDO2 server reached over HTTP. It holds no state of ceremonies.
 #[derive(Debug)]
 pub struct FidoHttp {
     settings: FidoHttpSettings,
-    caller: HttpCaller,
+    client: UpstreamClient,
     origin: String,
-    /// For the ends of cookies.
+    /// For the expiry of cookies.
     clock: Arc<dyn Clock>,
 }
 
-/// Why one begin call gave no challenge, by the row of the table that it falls under.
+/// Why one begin call gave no challenge; each kind has its own number of repeats.
 enum BeginFailure {
-    /// The server refused: nothing to repeat.
+    /// The server refused.
     Refused,
-    /// The server knows no card of this user: nothing to repeat.
+    /// The server knows no card of this user.
     NoCredential,
-    /// The server's session was gone at once.
+    /// The server's session had expired at once.
     SessionLost,
     /// The server could not store.
     Full,
-    /// Refused connections and 5xx.
+    /// A refused connection or a 5xx.
     Unwell,
     /// Timeout, cut off, not JSON, too big, redirect.
     Garbled,
 }
 
 impl FidoHttp {
-    /// A backend for the server that the settings name. Connects to nobody yet.
+    /// A backend for the server of the settings. Makes no connection yet.
     ///
     /// # Errors
     /// [`FidoHttpSettingsError`], if the base URL cannot serve, a file cannot be read or the TLS set-up
@@ -92,21 +91,21 @@ impl FidoHttp {
         settings: FidoHttpSettings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, FidoHttpSettingsError> {
-        let caller = HttpCaller::new(&settings)?;
+        let client = UpstreamClient::new(&settings)?;
         let origin = settings
             .origin
             .clone()
             .unwrap_or_else(|| settings.base_url.origin().ascii_serialization());
-        Ok(Self { settings, caller, origin, clock })
+        Ok(Self { settings, client, origin, clock })
     }
 
-    /// The HTTP status of whatever answers there, to a call without credentials or content.
+    /// The HTTP status of a call without credentials or content, within the limit of a begin call.
     ///
     /// # Errors
-    /// Why not, within the limit of a begin call.
+    /// Why there is none.
     pub async fn reach(&self) -> Result<u16, UpstreamUnreachable> {
         let limit = Instant::now() + self.settings.begin_limit;
-        timeout_at(limit, self.caller.probe()).await.unwrap_or_else(|_| {
+        timeout_at(limit, self.client.probe()).await.unwrap_or_else(|_| {
             let says = "the server did not answer in time".to_owned();
             Err(UpstreamUnreachable { says, tls: None })
         })
@@ -127,45 +126,47 @@ impl FidoHttp {
         let step = begin_step(request.ceremony_type);
         let path = self.settings.paths.path(step);
         let limit = deadline.min(Instant::now() + self.settings.begin_limit);
-        let heard = self.caller.begin(path, None, request::body(request), limit).await;
-        let heard = heard.and_then(HttpAnswer::plain).map_err(|lost| match lost {
+        let response = self.client.begin(path, None, request::body(request), limit).await;
+        let response = response.and_then(HttpAnswer::plain).map_err(|lost| match lost {
             NoAnswer::Unsent(why) => (BeginFailure::Unwell, why),
             NoAnswer::Unknown(why) => (BeginFailure::Garbled, why),
         })?;
-        let row = match answer::said(&heard) {
+        let row = match answer::classify(&response) {
             AnswerKind::Ok => {
-                let begun = self.begun(request.ceremony_type, &heard);
+                let begun = self.begun(request.ceremony_type, &response);
                 return begun.map_err(|why| (BeginFailure::Garbled, why.to_owned()));
             }
-            // Who registers needs no account yet: there, 403 is a refusal like any other.
+            // A registration needs no account yet: there, 403 is an ordinary refusal.
             AnswerKind::NoAccount if step == CertifyStep::AssertionOptions => {
                 BeginFailure::NoCredential
             }
-            AnswerKind::No | AnswerKind::NoAccount | AnswerKind::Gateway => BeginFailure::Refused,
+            AnswerKind::Refused | AnswerKind::NoAccount | AnswerKind::Gateway => {
+                BeginFailure::Refused
+            }
             AnswerKind::SessionLost => BeginFailure::SessionLost,
             AnswerKind::Full => BeginFailure::Full,
             AnswerKind::Unwell => BeginFailure::Unwell,
             AnswerKind::Garbled => BeginFailure::Garbled,
         };
-        Err((row, answer::describe(&heard)))
+        Err((row, answer::describe(&response)))
     }
 
     fn begun(
         &self,
         ceremony_type: CeremonyType,
-        heard: &HttpAnswer,
+        response: &HttpAnswer,
     ) -> Result<Begun, &'static str> {
-        let (challenge, public_key) = answer::options(&heard.body)?;
+        let (challenge, public_key) = answer::options(&response.body)?;
         let begin = self.url_path(begin_step(ceremony_type));
         let complete = self.url_path(complete_step(ceremony_type));
         let paths = Paths { begin: &begin, complete: &complete };
-        let cookies = Cookies::set_by(&heard.set_cookies, paths, self.clock.now())?;
+        let cookies = Cookies::set_by(&response.set_cookies, paths, self.clock.now())?;
         Ok(Begun {
             session: cookies.into_session(),
             challenge,
             origin: self.origin.clone(),
             public_key,
-            // The server made the challenge without knowing of any transaction.
+            // The server does not know the transaction.
             tx_binding: TxBinding::Relay,
         })
     }
@@ -200,7 +201,7 @@ impl FidoHttp {
                 return Err(BeginFault { reason, detail });
             }
             *used += 1;
-            tracing::debug!(%detail, "no challenge yet, asking again");
+            tracing::debug!(%detail, "no challenge yet; repeating the begin call");
             sleep(pause).await;
         }
     }
@@ -224,29 +225,30 @@ impl FidoHttp {
             let limit = Instant::now() + self.settings.complete_limit;
             let body = credential.get().to_owned();
             let cookies = cookies.header(self.clock.now());
-            let heard = self.caller.complete(path, cookies, body, limit).await;
-            match heard.and_then(HttpAnswer::plain) {
-                Ok(heard) => {
-                    let mut verdict = verdict(answer::said(&heard), ceremony_type, credential);
+            let response = self.client.complete(path, cookies, body, limit).await;
+            match response.and_then(HttpAnswer::plain) {
+                Ok(response) => {
+                    let mut verdict =
+                        verdict(answer::classify(&response), ceremony_type, credential);
                     if let (true, Verdict::Approved(approval)) =
                         (self.settings.receipts, &mut verdict)
                     {
-                        // The server keeps the key to itself: the ceremony adds the answer.
+                        // The public key is not known here; the ceremony adds the answer.
                         approval.evidence = Some(Box::default());
                     }
                     if !matches!(verdict, Verdict::Approved(_)) {
-                        tracing::info!(answer = answer::describe(&heard), "not approved");
+                        tracing::info!(answer = answer::describe(&response), "not approved");
                     }
                     return verdict;
                 }
                 Err(NoAnswer::Unknown(why)) => {
-                    tracing::warn!(why, "the answer to a completion call was never learnt");
+                    tracing::warn!(why, "a completion call has an unknown result");
                     return Verdict::Unknown;
                 }
                 Err(NoAnswer::Unsent(why)) => {
                     let again = Instant::now() + self.pause();
                     if again >= last_start {
-                        tracing::warn!(why, "a completion call never left");
+                        tracing::warn!(why, "a completion call was not sent");
                         return Verdict::NotAsked;
                     }
                     tokio::time::sleep_until(again).await;
@@ -255,8 +257,8 @@ impl FidoHttp {
         }
     }
 
-    /// A pause between half and one and a half times the configured one, so that ceremonies that
-    /// failed together do not come back together.
+    /// The configured pause with jitter, from half to one and a half of it, so that ceremonies that
+    /// failed together are not repeated together.
     fn pause(&self) -> Duration {
         let pause = u64::try_from(self.settings.retry_pause.as_micros()).unwrap_or(u64::MAX / 2);
         Duration::from_micros(pause / 2 + random::below(pause))
@@ -289,15 +291,15 @@ impl Fido for FidoHttp {
     }
 }
 
-/// What a completed call means for the ceremony.
-fn verdict(said: AnswerKind, ceremony_type: CeremonyType, credential: &RawValue) -> Verdict {
-    match said {
+/// The verdict of a completed call.
+fn verdict(kind: AnswerKind, ceremony_type: CeremonyType, credential: &RawValue) -> Verdict {
+    match kind {
         AnswerKind::Ok => Verdict::Approved(credential::approval(ceremony_type, credential)),
-        AnswerKind::No | AnswerKind::NoAccount => Verdict::Rejected(Reason::UpstreamRejected),
+        AnswerKind::Refused | AnswerKind::NoAccount => Verdict::Rejected(Reason::UpstreamRejected),
         AnswerKind::SessionLost => Verdict::SessionLost,
         AnswerKind::Full => Verdict::Full,
-        // The answer says nothing about what became of the request. A gateway's refusal mostly
-        // means that it never got through, but no status proves that.
+        // These do not show whether the server processed the request. A gateway's refusal usually
+        // means that it was not forwarded, but no status proves that.
         AnswerKind::Unwell | AnswerKind::Garbled | AnswerKind::Gateway => Verdict::Unknown,
     }
 }

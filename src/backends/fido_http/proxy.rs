@@ -1,9 +1,9 @@
-//! *Client-direct* with an external server: the four calls passed on for programs that use the
-//! server's own interface.
+//! *Client-direct* with an external server: forwards the four calls of programs that use the server's
+//! own interface.
 //!
-//! Only what the interface consists of passes: the JSON body (with its `Content-Encoding`, should
-//! it have one), the `Cookie` header one way and `Set-Cookie` the other, as if the relay's
-//! `/fidoapi` were the server's. Nothing is repeated, followed or remembered.
+//! Only parts of the interface are forwarded: the JSON body (with its `Content-Encoding`, if it has
+//! one), the `Cookie` header one way and `Set-Cookie` the other, as if the relay's `/fidoapi` were
+//! the server's. Nothing is repeated or stored.
 
 use futures::future::BoxFuture;
 use reqwest::header::HeaderValue;
@@ -17,9 +17,9 @@ use super::call::NoAnswer;
 use super::cookies;
 use crate::ports::{Certify, CertifyCall, CertifyReply, CertifyStep, latin1};
 
-/// Bytes of a `Cookie` header that is passed on.
+/// Longest `Cookie` header that is forwarded.
 const COOKIE_MAX: usize = 16 * 1024;
-/// Where the relay serves the interface.
+/// The path at which the relay serves the interface.
 const INTERFACE: &str = "/fidoapi";
 
 impl Certify for FidoHttp {
@@ -38,26 +38,35 @@ impl FidoHttp {
         let Ok(cookie) = call.cookie.as_deref().map(cookie_header).transpose() else {
             return refusal(400, "the cookies cannot be passed on");
         };
-        let heard = match call.step {
+        let response = match call.step {
             CertifyStep::AttestationOptions | CertifyStep::AssertionOptions => {
                 let limit = Instant::now() + self.settings.begin_limit;
-                self.caller.begin(path, cookie, body, limit).await
+                self.client.begin(path, cookie, body, limit).await
             }
             CertifyStep::AttestationResult | CertifyStep::AssertionResult => {
                 let limit = Instant::now() + self.settings.complete_limit;
-                self.caller.complete(path, cookie, body, limit).await
+                self.client.complete(path, cookie, body, limit).await
             }
         };
-        match heard {
-            Ok(heard) if heard.is_json && !(300..400).contains(&heard.status) => CertifyReply {
-                status: heard.status,
-                set_cookies: heard.set_cookies.iter().map(|set| self.for_programs(set)).collect(),
-                content_encoding: heard.encoding.map(|encoding| latin1(encoding.as_bytes())),
-                body: heard.body,
-            },
-            Ok(heard) => {
-                tracing::warn!(answer = answer::describe(&heard), "the server made no sense");
-                refusal(502, "the FIDO2 server made no sense")
+        match response {
+            Ok(response) if response.is_json && !(300..400).contains(&response.status) => {
+                CertifyReply {
+                    status: response.status,
+                    set_cookies: response
+                        .set_cookies
+                        .iter()
+                        .map(|set| self.for_programs(set))
+                        .collect(),
+                    content_encoding: response.encoding.map(|encoding| latin1(encoding.as_bytes())),
+                    body: response.body,
+                }
+            }
+            Ok(response) => {
+                tracing::warn!(
+                    answer = answer::describe(&response),
+                    "the server's answer is invalid"
+                );
+                refusal(502, "the FIDO2 server gave an invalid answer")
             }
             Err(NoAnswer::Unsent(why) | NoAnswer::Unknown(why)) => {
                 tracing::warn!(why, "the FIDO2 server did not answer");
@@ -66,12 +75,11 @@ impl FidoHttp {
         }
     }
 
-    /// The body as this relay writes it: options are parsed and written anew, a credential keeps
-    /// its bytes.
+    /// The body to forward: options are parsed and serialised again, a credential keeps its bytes.
     ///
     /// # Errors
-    /// What is wrong, unless it is a JSON object within the bounds and for a username that the
-    /// server accepts.
+    /// The body is no JSON object within the bounds, or for a username that the server does not
+    /// accept.
     fn rebuilt(&self, call: &CertifyCall) -> Result<String, &'static str> {
         const NO_OBJECT: &str = "the body must be a JSON object";
         let text = std::str::from_utf8(&call.body).map_err(|_| NO_OBJECT)?;
@@ -120,17 +128,18 @@ impl FidoHttp {
     }
 }
 
-/// The relay's path for a path of the server whose base URL has the path `base`. What lies above
-/// `/fidoapi` stays apart from it, so that deleting a cookie there does not delete another here.
+/// The relay's path for a cookie path of the server whose base URL has the path `base`. Paths above
+/// `/fidoapi` stay distinct from it, so that deleting a cookie of one does not delete one of the
+/// other.
 fn relay_path<'a>(path: &'a str, base: &str) -> &'a str {
     if !path.starts_with('/') {
-        // No path at all: the program takes the folder that it called.
+        // No path: the program uses the default path of its own call.
         return path;
     }
     let base = base.trim_end_matches('/');
     let within = path.strip_prefix(base).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     match within {
-        // Below it too: a program may call either of the relay's two sets of paths.
+        // Also for paths below: a program may call either of the relay's two sets of paths.
         Some(rest) if cookies::matches(rest, INTERFACE) => INTERFACE,
         Some("") => "/",
         Some(rest) => rest,

@@ -1,5 +1,5 @@
-//! The body of a begin call: built from what was asked, in the server's spelling, with nothing
-//! passed through.
+//! The body of a begin call, in the server's spelling; nothing of the initiator's body is passed
+//! through.
 
 use fido_relay_proto::CeremonyType;
 use fido_relay_proto::http::{Algorithm, Attachment, Attestation, Requirement};

@@ -1,4 +1,4 @@
-//! Where the FIDO2 server is and how long it may take.
+//! The settings of an external FIDO2 server.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use reqwest::Url;
 
 use crate::ports::CertifyStep;
 
-/// Which of its two sets of paths the server is called by.
+/// The server's two sets of paths.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PathSet {
     /// `/fidoapi/certify/{attestation,assertion}/{options,result}`.
@@ -18,7 +18,7 @@ pub enum PathSet {
 }
 
 impl PathSet {
-    /// The path of one call, to be put behind the base URL.
+    /// The path of one call, relative to the base URL.
     pub(super) const fn path(self, step: CertifyStep) -> &'static str {
         match (self, step) {
             (Self::Certify, CertifyStep::AttestationOptions) => {
@@ -37,13 +37,13 @@ impl PathSet {
     }
 }
 
-/// Which usernames the server accepts.
+/// The usernames that the server accepts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UsernameForm {
-    /// All that the relay takes.
+    /// All that the relay accepts.
     #[default]
     AsIs,
-    /// Of `a-z`, `A-Z`, `0-9`, `.`, `_` and `-`: others are refused without a call.
+    /// Those of `a-z`, `A-Z`, `0-9`, `.`, `_` and `-`; others are refused without a call.
     Restricted,
 }
 
@@ -54,41 +54,36 @@ impl UsernameForm {
     }
 }
 
-/// PEM files of the certificate, with those that lead to its root, and of its private key.
+/// PEM files of a client certificate with its chain, and of its private key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCert {
     pub cert_file: PathBuf,
-    /// Its key (PKCS#8, SEC 1 or PKCS#1).
+    /// PKCS#8, SEC 1 or PKCS#1.
     pub key_file: PathBuf,
 }
 
-/// Where the server is and how it is called. Its files are read once, by
-/// [`FidoHttp::new`](super::FidoHttp::new).
+/// The settings of the calls. Files are read once, by [`FidoHttp::new`](super::FidoHttp::new).
 #[derive(Clone, Debug)]
 pub struct FidoHttpSettings {
-    /// `http` or `https`, a host, and perhaps a path under which `/fidoapi/…` lies. No other
-    /// host is ever called.
+    /// `http` or `https`, a host, and optionally a path before `/fidoapi/…`. No other host is called.
     pub base_url: Url,
-    /// What the card writes into `clientDataJSON`; `None` takes the base URL's origin.
+    /// The origin in `clientDataJSON`; `None`: the base URL's.
     pub origin: Option<String>,
-    /// By which paths the server is called.
     pub paths: PathSet,
-    /// Longest begin call, its connection included.
+    /// Timeout of a begin call, connecting included.
     pub begin_limit: Duration,
-    /// Longest completion call, its connection included; at most 15 s, so that the verdict comes
-    /// before the core counts its fate as unknown.
+    /// Timeout of a completion call, connecting included; at most 15 s, so that the verdict comes
+    /// before the core closes the ceremony as indeterminate.
     pub complete_limit: Duration,
     /// Mean pause before a call is repeated; each is drawn from half to one and a half of it.
     pub retry_pause: Duration,
-    /// Whether an approval asks for what a receipt needs.
+    /// Whether verdicts have the evidence that receipts need.
     pub receipts: bool,
     /// PEM file of authorities that are trusted beside the system's.
     pub ca_file: Option<PathBuf>,
-    /// What the server is shown when it asks for a certificate.
     pub client_cert: Option<ClientCert>,
-    /// File of `Name: value` lines: headers that go with every call.
+    /// File of `Name: value` lines: headers of every call.
     pub headers_file: Option<PathBuf>,
-    /// Which usernames the server is called for.
     pub usernames: UsernameForm,
     /// Client-direct: whether programs reach the relay by https, so that they send cookies back
     /// that are `Secure`.
@@ -135,7 +130,7 @@ impl FidoHttpSettings {
     }
 }
 
-/// Why settings cannot serve.
+/// Why the settings cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum FidoHttpSettingsError {
     /// Not a plain `http` or `https` URL.

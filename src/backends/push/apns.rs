@@ -1,5 +1,5 @@
-//! The Apple Push Notification service: HTTP/2, with a provider token that is made anew well before
-//! Apple calls it old, and not more often than Apple allows.
+//! The Apple Push Notification service: HTTP/2 with a provider token, which is renewed well before
+//! it expires and not more often than Apple allows.
 
 use std::sync::Arc;
 
@@ -14,22 +14,21 @@ use tokio::sync::Mutex;
 use super::call::{HttpReply, NoReply, client, exchange};
 use super::credential_file::CredentialFile;
 use super::dispatch::{DeliveryError, PushServiceClient};
-use super::jws::SigningKey;
 use super::probe::{ProbeFault, PushProbe};
 use super::settings::{ApnsSettings, PushSettings, PushSettingsError};
 use crate::ports::{Clock, Unpushable, Wake};
+use crate::security::signing_key::SigningKey;
 
-/// A notification takes the place of the one before.
+/// A notification replaces the one before.
 const COLLAPSE_ID: &str = "fido-relay";
-/// Seconds for which a token is used. Apple refuses one of more than an hour,
-/// and a new one within 20 minutes.
+/// Seconds for which a token is used. Apple refuses a token older than an hour, and a new one within
+/// 20 minutes.
 const TOKEN_S: u64 = 50 * 60;
-/// Characters of a device token. Apple's have 64, and more are announced.
+/// Longest device token. Apple's have 64 characters, and longer ones are announced.
 const TOKEN_MAX: usize = 200;
-/// A device token that Apple gave to no device.
+/// A device token of no device, for probes.
 const MADE_UP: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
-/// The Apple Push Notification service.
 #[derive(Debug)]
 pub(super) struct Apns {
     client: Client,
@@ -55,7 +54,7 @@ impl std::fmt::Debug for ProviderToken {
     }
 }
 
-/// The body of an answer that is no success.
+/// The body of an error response.
 #[derive(Deserialize)]
 struct ApnsErrorBody {
     reason: String,
@@ -64,12 +63,12 @@ struct ApnsErrorBody {
 /// What a reason means for a wake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ApnsDisposition {
-    /// The address will never work. A token of the other environment and one of another app are among
-    /// these: the app sets another once it hears that its own was forgotten, while a relay that kept
-    /// it would fail for that device in silence. Where the relay's own settings are
-    /// wrong, that is so for every device, and `doctor` says it.
+    /// The address will never work; the relay removes it. So are tokens of the other environment and
+    /// of another app: an app whose address was removed sets another, while a kept address would
+    /// fail silently. If the relay's settings are wrong, that affects every device, and `doctor`
+    /// reports it.
     Gone,
-    /// Another provider token may help.
+    /// The provider token is too old.
     OldToken,
     Later,
     Failing,
@@ -112,20 +111,20 @@ const REASONS: [(&str, ApnsDisposition); 32] = [
     ("Shutdown", ApnsDisposition::Failing),
 ];
 
-/// What an answer means, and its name for the log.
-fn meaning(reply: &HttpReply) -> (ApnsDisposition, String) {
+/// The disposition of an answer, and its name for the log.
+fn disposition(reply: &HttpReply) -> (ApnsDisposition, String) {
     let said = reply.json().map(|failed: ApnsErrorBody| failed.reason);
     let known = REASONS.into_iter().find(|(reason, _)| said.as_deref() == Some(*reason));
-    if let Some((reason, meaning)) = known {
-        return (meaning, reason.to_owned());
+    if let Some((reason, disposition)) = known {
+        return (disposition, reason.to_owned());
     }
-    let meaning = match reply.status {
+    let disposition = match reply.status {
         410 => ApnsDisposition::Gone,
         429 => ApnsDisposition::Later,
         408 | 500..=599 => ApnsDisposition::Failing,
         _ => ApnsDisposition::Refused,
     };
-    (meaning, format!("status {}", reply.status))
+    (disposition, format!("status {}", reply.status))
 }
 
 impl Apns {
@@ -156,7 +155,7 @@ impl Apns {
         }
     }
 
-    /// The provider token. `refused`: the one that Apple called old.
+    /// The provider token. A `refused` one is not given again.
     async fn token(&self, now: UnixMillis, refused: Option<&str>) -> Option<Arc<str>> {
         let mut held = self.token.lock().await;
         let (key, now) = (self.key.get().await, now.as_secs());
@@ -190,19 +189,19 @@ impl Apns {
             let token = self.token(self.clock.now(), old.as_deref()).await;
             let token = token.ok_or_else(|| refused("cannot be signed"))?;
             let reply = self.post(wake.target.token.as_str(), topic, ttl_s, &token, &body).await;
-            // Nothing was heard, so it may have arrived: the next takes its place.
+            // It may have arrived: then the next notification replaces it.
             let reply = reply.map_err(|_| DeliveryError::Failing(None))?;
             if reply.status == 200 {
                 return Ok(());
             }
             let asked = reply.retry_after;
-            match meaning(&reply) {
+            match disposition(&reply) {
                 (ApnsDisposition::OldToken, _) if old.is_none() => old = Some(token),
                 (ApnsDisposition::OldToken | ApnsDisposition::Refused, said) => {
                     return Err(DeliveryError::Refused(said));
                 }
-                (ApnsDisposition::Gone, said) => {
-                    tracing::info!(service = "apns", said, "an address will never work");
+                (ApnsDisposition::Gone, reason) => {
+                    tracing::info!(service = "apns", reason, "a push address will never work");
                     return Err(DeliveryError::Gone);
                 }
                 (ApnsDisposition::Later, _) => return Err(DeliveryError::Later(asked)),
@@ -233,7 +232,7 @@ impl Apns {
         exchange(request, now).await
     }
 
-    /// Calls Apple for a device that there is not, with each topic.
+    /// Sends a notification to a device token that does not exist.
     async fn probe_topic(&self, topic: &str) -> PushProbe {
         let Some(token) = self.token(self.clock.now(), None).await else {
             return PushProbe::wrong(ProbeFault::ApnsKey, "no provider token could be signed");
@@ -244,8 +243,8 @@ impl Apns {
                 return PushProbe::wrong(ProbeFault::Reach, format!("APNs: {}", lost.says));
             }
         };
-        let (meaning, said) = meaning(&reply);
-        if meaning == ApnsDisposition::Gone || reply.status == 200 {
+        let (disposition, said) = disposition(&reply);
+        if disposition == ApnsDisposition::Gone || reply.status == 200 {
             return PushProbe::good(format!("APNs takes the key for the topic {topic}"));
         }
         let fault = match (reply.status, said.as_str()) {

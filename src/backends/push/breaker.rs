@@ -1,39 +1,39 @@
-//! A breaker: a far end that failed so often in a row is left alone for a while, then tried by one
-//! call. It knows times and counts alone.
+//! A circuit breaker: after a number of failures in a row no call is made to a far end for a while,
+//! then one trial call. Pure: it knows times and counts.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// What a call may do.
+/// Whether a call may be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BreakerDecision {
-    /// The call may be made now.
+    /// Make it now.
     Allow,
-    /// Nothing before this time; the first after it is the one that tries.
+    /// Ask again at this time; the first call after it is the trial.
     WaitUntil(Instant),
 }
 
-/// The failures of one far end.
+/// The state of one far end.
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     in_a_row: u32,
-    /// Set while it is open.
+    /// The end of the pause; set while the breaker is open.
     until: Option<Instant>,
-    /// Whether the one call that tries is under way.
+    /// Whether the trial call is under way.
     is_trying: bool,
-    /// Tries in a row that found it still failing.
+    /// Failed trials in a row.
     reopened: u32,
 }
 
 impl Breaker {
-    /// Whether a call may go. Open, it lets one through for each pause.
+    /// Whether a call may be made. While open, one trial is allowed after each pause.
     pub(super) fn pass(&mut self, now: Instant, pause: Duration) -> BreakerDecision {
         match self.until {
             None => BreakerDecision::Allow,
             Some(until) if now < until => BreakerDecision::WaitUntil(until),
             Some(_) => {
-                // Another may follow if this one never comes back.
+                // Another trial may follow if this one never ends.
                 self.until = Some(now + pause);
                 self.is_trying = true;
                 BreakerDecision::Allow
@@ -41,25 +41,24 @@ impl Breaker {
         }
     }
 
-    /// Whether calls are held back now.
+    /// Whether calls must wait.
     pub(super) fn is_open(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }
 
-    /// The far end answered as one that works.
-    pub(super) fn well(&mut self) {
+    pub(super) fn succeeded(&mut self) {
         *self = Self::default();
     }
 
-    /// It did not. After so many in a row it opens; a try that failed doubles the pause,
-    /// up to four times the first one.
-    pub(super) fn failed(&mut self, now: Instant, most: u32, pause: Duration) {
+    /// Counts a failure. The `limit`th in a row opens the breaker; each failed trial doubles the
+    /// pause, up to four times the first one.
+    pub(super) fn failed(&mut self, now: Instant, limit: u32, pause: Duration) {
         self.in_a_row = self.in_a_row.saturating_add(1);
         if self.until.is_some() && !self.is_trying {
-            // A call that began before it opened says nothing new.
+            // A call from before the breaker opened is no trial.
             return;
         }
-        if self.in_a_row >= most {
+        if self.in_a_row >= limit {
             if std::mem::take(&mut self.is_trying) {
                 self.reopened = self.reopened.saturating_add(1);
             }
@@ -67,8 +66,8 @@ impl Breaker {
         }
     }
 
-    /// Whether it has nothing to remember.
-    pub(super) fn is_at_rest(&self) -> bool {
+    /// Whether the last call succeeded.
+    pub(super) fn is_reset(&self) -> bool {
         self.in_a_row == 0
     }
 }
@@ -86,8 +85,8 @@ mod tests {
             assert_eq!(breaker.pass(Instant::now(), PAUSE), BreakerDecision::Allow);
             breaker.failed(Instant::now(), 5, PAUSE);
         }
-        breaker.well();
-        assert!(breaker.is_at_rest());
+        breaker.succeeded();
+        assert!(breaker.is_reset());
         for _ in 0..5 {
             assert_eq!(breaker.pass(Instant::now(), PAUSE), BreakerDecision::Allow);
             breaker.failed(Instant::now(), 5, PAUSE);
@@ -103,9 +102,9 @@ mod tests {
             BreakerDecision::WaitUntil(next),
             "one alone"
         );
-        breaker.well();
+        breaker.succeeded();
         assert_eq!(breaker.pass(Instant::now(), PAUSE), BreakerDecision::Allow);
-        assert!(breaker.is_at_rest());
+        assert!(breaker.is_reset());
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,7 +1,5 @@
-//! A credential in a file, read anew when the file has changed. A file that cannot be used leaves the
-//! credential before it in place, and the log says so once.
-//!
-//! It knows no credential's form: that is its reader's.
+//! A credential in a file, read again when the file has changed. If the new content cannot be used,
+//! the credential before it stays in use, and that is logged once per change.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,19 +13,19 @@ const FILE_MAX: u64 = 64 * 1024;
 /// Reads a credential out of a file's bytes; an error repeats nothing of them.
 pub(super) type ParseCredential<T> = Box<dyn Fn(&[u8]) -> Result<T, String> + Send + Sync>;
 
-/// By what a change of a file shows.
+/// Modification time and size, by which a change is detected.
 type FileStamp = (Option<SystemTime>, u64);
 
-/// The credential of one file.
+/// The credential of one file, parsed by `parse`.
 pub(super) struct CredentialFile<T> {
     file: PathBuf,
-    read: ParseCredential<T>,
-    held: Mutex<CachedCredential<T>>,
+    parse: ParseCredential<T>,
+    cached: Mutex<CachedCredential<T>>,
 }
 
 struct CachedCredential<T> {
     value: Arc<T>,
-    /// Of the file that was read last, whether it could be used or not.
+    /// Of the content that was read last, usable or not.
     stamp: Option<FileStamp>,
 }
 
@@ -38,43 +36,41 @@ impl<T> std::fmt::Debug for CredentialFile<T> {
 }
 
 impl<T> CredentialFile<T> {
-    /// The credential of this file.
-    ///
     /// # Errors
     /// Why the file cannot be used, with its name.
-    pub(super) fn open(file: &Path, read: ParseCredential<T>) -> Result<Self, String> {
+    pub(super) fn open(file: &Path, parse: ParseCredential<T>) -> Result<Self, String> {
         let named = |why: String| format!("{}: {why}", file.display());
         let stamp = stamp(file).map_err(|error| named(error.to_string()))?;
-        let value = Arc::new(bytes(file).and_then(|bytes| read(&bytes)).map_err(named)?);
-        let held = Mutex::new(CachedCredential { value, stamp: Some(stamp) });
-        Ok(Self { file: file.to_owned(), read, held })
+        let value = Arc::new(bytes(file).and_then(|bytes| parse(&bytes)).map_err(named)?);
+        let cached = Mutex::new(CachedCredential { value, stamp: Some(stamp) });
+        Ok(Self { file: file.to_owned(), parse, cached })
     }
 
-    /// The credential as the file has it now.
+    /// The credential, read again if the file has changed.
     pub(super) async fn get(&self) -> Arc<T> {
-        let mut held = self.held.lock().await;
+        let mut cached = self.cached.lock().await;
         let now = stamp(&self.file).ok();
-        if now != held.stamp {
-            self.renew(&mut held);
-            held.stamp = now;
+        if now != cached.stamp {
+            self.renew(&mut cached);
+            cached.stamp = now;
         }
-        Arc::clone(&held.value)
+        Arc::clone(&cached.value)
     }
 
-    /// The credential after another look at the file, for a service that refused the one before.
+    /// The credential, read again in any case, after a service refused it.
     pub(super) async fn again(&self) -> Arc<T> {
-        let mut held = self.held.lock().await;
+        let mut cached = self.cached.lock().await;
         let now = stamp(&self.file).ok();
-        self.renew(&mut held);
-        held.stamp = now;
-        Arc::clone(&held.value)
+        self.renew(&mut cached);
+        cached.stamp = now;
+        Arc::clone(&cached.value)
     }
 
-    fn renew(&self, held: &mut CachedCredential<T>) {
+    fn renew(&self, cached: &mut CachedCredential<T>) {
         let file = self.file.display();
-        match bytes(&self.file).and_then(|bytes| (self.read)(&bytes)) {
+        match bytes(&self.file).and_then(|bytes| (self.parse)(&bytes)) {
             Ok(value) => {
-                held.value = Arc::new(value);
+                cached.value = Arc::new(value);
                 tracing::info!(%file, "a push credential file was read again");
             }
             Err(why) => {

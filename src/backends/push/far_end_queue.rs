@@ -1,5 +1,5 @@
-//! Lanes: what is under way to each far end (an origin of Web Push, a project of FCM, APNs), so that
-//! one that is slow or down keeps the others neither waiting nor out.
+//! The wakes of each far end (an origin of Web Push, a project of FCM, APNs), with concurrency limits
+//! and a breaker of its own, so that one that is slow or down does not block the others.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,34 +8,34 @@ use tokio::sync::{Notify, Semaphore};
 
 use super::breaker::Breaker;
 
-/// Far ends that are remembered. Those with nothing under way make room for others.
-const LANES_MAX: usize = 1_024;
+/// Far ends with a queue. Idle ones are dropped to make room.
+const QUEUES_MAX: usize = 1_024;
 
-/// What one far end may have at a time.
+/// The concurrency limits of one far end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueueLimits {
-    /// Wakes that may be under way at once.
-    pub(super) places: usize,
-    /// Calls that may be made at once.
+    /// Concurrent wakes.
+    pub(super) slots: usize,
+    /// Concurrent calls.
     pub(super) calls: usize,
 }
 
-/// The bounds and the breaker of one far end.
+/// The limits and the breaker of one far end.
 #[derive(Debug)]
 pub(super) struct FarEndQueue {
     breaker: Mutex<Breaker>,
-    pub(super) places: Semaphore,
+    pub(super) slots: Semaphore,
     pub(super) calls: Semaphore,
-    /// Notified when the breaker has closed.
+    /// Notified when the breaker closes.
     pub(super) recovered: Notify,
 }
 
 impl FarEndQueue {
-    fn new(share: QueueLimits) -> Self {
+    fn new(limits: QueueLimits) -> Self {
         Self {
             breaker: Mutex::default(),
-            places: Semaphore::new(share.places),
-            calls: Semaphore::new(share.calls),
+            slots: Semaphore::new(limits.slots),
+            calls: Semaphore::new(limits.calls),
             recovered: Notify::new(),
         }
     }
@@ -45,42 +45,41 @@ impl FarEndQueue {
     }
 }
 
-/// The lanes of one service.
+/// The queues of one service by far end.
 #[derive(Debug)]
 pub(super) struct FarEndQueues {
-    share: QueueLimits,
-    lanes: Mutex<HashMap<String, Arc<FarEndQueue>>>,
+    limits: QueueLimits,
+    queues: Mutex<HashMap<String, Arc<FarEndQueue>>>,
 }
 
 impl FarEndQueues {
-    pub(super) fn new(share: QueueLimits) -> Self {
-        Self { share, lanes: Mutex::default() }
+    pub(super) fn new(limits: QueueLimits) -> Self {
+        Self { limits, queues: Mutex::default() }
     }
 
-    /// The lane of a far end; `None` if as many as there is room for are in use.
+    /// The queue of a far end; `None` if [`QUEUES_MAX`] others are in use.
     pub(super) fn of(&self, far_end: &str) -> Option<Arc<FarEndQueue>> {
-        let mut lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = lanes.get(far_end) {
-            return Some(Arc::clone(lane));
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(queue) = queues.get(far_end) {
+            return Some(Arc::clone(queue));
         }
-        if lanes.len() >= LANES_MAX {
-            let in_use = |lane: &Arc<FarEndQueue>| Arc::strong_count(lane) > 1;
-            lanes.retain(|_, lane| in_use(lane) || !lane.breaker().is_at_rest());
-            if lanes.len() >= LANES_MAX {
-                lanes.retain(|_, lane| in_use(lane));
+        if queues.len() >= QUEUES_MAX {
+            let in_use = |queue: &Arc<FarEndQueue>| Arc::strong_count(queue) > 1;
+            queues.retain(|_, queue| in_use(queue) || !queue.breaker().is_reset());
+            if queues.len() >= QUEUES_MAX {
+                queues.retain(|_, queue| in_use(queue));
             }
-            if lanes.len() >= LANES_MAX {
+            if queues.len() >= QUEUES_MAX {
                 return None;
             }
         }
-        let lane = Arc::new(FarEndQueue::new(self.share));
-        lanes.insert(far_end.to_owned(), Arc::clone(&lane));
-        Some(lane)
+        let queue = Arc::new(FarEndQueue::new(self.limits));
+        queues.insert(far_end.to_owned(), Arc::clone(&queue));
+        Some(queue)
     }
 
-    /// How many are remembered.
     pub(super) fn len(&self) -> usize {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner).len()
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 
@@ -90,12 +89,12 @@ mod tests {
 
     #[test]
     fn far_ends_in_use_keep_their_lane_and_the_others_make_room() {
-        let lanes = FarEndQueues::new(QueueLimits { places: 1, calls: 1 });
-        let kept: Vec<_> = (0..LANES_MAX).map(|n| lanes.of(&n.to_string()).unwrap()).collect();
-        assert!(lanes.of("one more").is_none(), "all are in use");
-        assert!(Arc::ptr_eq(&lanes.of("7").unwrap(), &kept[7]));
+        let queues = FarEndQueues::new(QueueLimits { slots: 1, calls: 1 });
+        let kept: Vec<_> = (0..QUEUES_MAX).map(|n| queues.of(&n.to_string()).unwrap()).collect();
+        assert!(queues.of("one more").is_none(), "all are in use");
+        assert!(Arc::ptr_eq(&queues.of("7").unwrap(), &kept[7]));
         drop(kept);
-        assert!(lanes.of("one more").is_some());
-        assert_eq!(lanes.len(), 1);
+        assert!(queues.of("one more").is_some());
+        assert_eq!(queues.len(), 1);
     }
 }

@@ -1,5 +1,4 @@
-//! Firebase Cloud Messaging by its HTTP v1 API, which wakes Android apps (and others that Firebase
-//! serves). One project for each service account.
+//! Firebase Cloud Messaging by its HTTP v1 API, with one project per service account.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +17,14 @@ use super::probe::{ProbeFault, PushProbe};
 use super::settings::{FcmSettings, PushSettings, PushSettingsError};
 use crate::ports::{Clock, Unpushable, Wake};
 
-/// A notification takes the place of the one before.
+/// A notification replaces the one before.
 const COLLAPSE_KEY: &str = "fido-relay";
-/// What FCM wants between two tries over a quota where it names no time.
+/// The pause that FCM wants after an exceeded quota if it names none.
 const QUOTA_PAUSE: Duration = Duration::from_secs(60);
-/// A registration token that Google gave to no app.
+/// A registration token of no app, for probes.
 const MADE_UP: &str = "fido-relay-doctor-made-up-token";
 const KEY: &str = "push.fcm.service_accounts";
 
-/// Firebase Cloud Messaging, HTTP v1.
 #[derive(Debug)]
 pub(super) struct Fcm {
     client: Client,
@@ -37,7 +35,7 @@ pub(super) struct Fcm {
     text: String,
 }
 
-/// The body of an answer that is no success.
+/// The body of an error response.
 #[derive(Deserialize)]
 struct FcmErrorBody {
     error: FcmError,
@@ -55,7 +53,7 @@ struct FcmErrorDetail {
     error_code: Option<String>,
 }
 
-/// What FCM's own error codes mean for a wake.
+/// What an error code means for a wake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FcmDisposition {
     Gone,
@@ -64,8 +62,8 @@ enum FcmDisposition {
     Failing,
 }
 
-/// `google.firebase.fcm.v1.ErrorCode`. An invalid argument may be an address that never was one, but
-/// also a fault of the relay, and then forgetting addresses would be wrong.
+/// `google.firebase.fcm.v1.ErrorCode`. An invalid argument may be a malformed address, but also a
+/// fault of the relay, which must not remove addresses.
 const CODES: [(&str, FcmDisposition); 7] = [
     ("UNREGISTERED", FcmDisposition::Gone),
     ("INVALID_ARGUMENT", FcmDisposition::Refused),
@@ -96,12 +94,12 @@ fn judge(reply: &HttpReply) -> Result<(), DeliveryError> {
         (Some((_, FcmDisposition::Failing)), _) | (None, 408 | 500..=599) => {
             Err(DeliveryError::Failing(asked))
         }
-        // A 404 without a code is a URL or a project that is not there, and no address.
+        // A 404 without a code is about the URL or the project, not about the address.
         (None, status) => Err(DeliveryError::Refused(format!("status {status}"))),
     }
 }
 
-/// Whether another access token may help.
+/// Whether the access token was refused.
 fn is_unauthorized(reply: &HttpReply) -> bool {
     reply.status == 401 && code(reply).is_none()
 }
@@ -189,7 +187,7 @@ impl Fcm {
         exchange(request, self.clock.now()).await
     }
 
-    /// Asks FCM to look at a message to a token that does not exist, and not to send it.
+    /// Has FCM validate a message to a token that does not exist.
     async fn probe_one(&self, project: &FcmProject) -> PushProbe {
         let id = &project.id;
         let token = match project.token(&self.client, self.clock.now(), None).await {
@@ -210,7 +208,7 @@ impl Fcm {
             Err(lost) => return PushProbe::wrong(ProbeFault::Reach, format!("FCM: {}", lost.says)),
         };
         let said = match (code(&reply), reply.status) {
-            // The token is wrong, so the credential is right.
+            // FCM looks at the token only after it has accepted the credential.
             (Some(("INVALID_ARGUMENT" | "UNREGISTERED" | "SENDER_ID_MISMATCH", _)), _)
             | (None, 200 | 400) => {
                 return PushProbe::good(format!("FCM takes the service account of project {id}"));
@@ -227,7 +225,7 @@ impl Fcm {
     }
 }
 
-/// Nothing was heard, so it may have arrived: the next takes its place.
+/// The notification may have arrived: then the next one replaces it.
 const LOST: DeliveryError = DeliveryError::Failing(None);
 
 impl PushServiceClient for Fcm {

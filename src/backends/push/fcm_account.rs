@@ -1,5 +1,5 @@
-//! A service account of Google Cloud, and the access tokens that it gets: the JWT grant of OAuth 2
-//! (RFC 7523). A token is used until shortly before its end, by all calls of its project.
+//! A service account of Google Cloud and its access tokens, by the JWT grant of OAuth 2 (RFC 7523).
+//! All calls of a project share one token until shortly before it expires.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,20 +9,21 @@ use reqwest::Client;
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
-use url::{Host, Url};
+use url::Url;
 
+use super::super::outbound;
 use super::call::exchange;
 use super::credential_file::CredentialFile;
-use super::jws::SigningKey;
+use crate::security::signing_key::SigningKey;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
-/// Seconds that an assertion is good for; Google takes no more.
+/// Seconds that an assertion is valid, the most that Google accepts.
 const ASSERTION_S: u64 = 3_600;
-/// Seconds before its end from which a token is not used any more.
+/// Seconds before its expiry after which a token is no longer used.
 const MARGIN_S: u64 = 300;
 
-/// The file of a service account, as far as it is of use.
+/// The used members of a service account's file.
 #[derive(Deserialize)]
 struct ServiceAccountJson {
     #[serde(rename = "type")]
@@ -35,10 +36,10 @@ struct ServiceAccountJson {
     token_uri: Url,
 }
 
-/// A service account with its access token.
+/// A parsed service account.
 #[derive(Debug)]
 pub(super) struct ServiceAccount {
-    /// The project whose devices it wakes.
+    /// The project's id.
     pub(super) project: String,
     email: String,
     key_id: String,
@@ -47,10 +48,10 @@ pub(super) struct ServiceAccount {
 }
 
 impl ServiceAccount {
-    /// The account of a file's bytes.
+    /// Parses a file's content.
     ///
     /// # Errors
-    /// What is wrong, and nothing of the file.
+    /// What is wrong, repeating nothing of the file.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let file: ServiceAccountJson = serde_json::from_slice(bytes)
             .map_err(|_| "is not the JSON file of a service account".to_owned())?;
@@ -86,27 +87,22 @@ impl ServiceAccount {
     }
 }
 
-/// Whether the way there is closed to others: https, or this machine.
+/// Whether calls to this URL are confidential: by https, or on this machine.
 fn is_safe(url: &Url) -> bool {
-    let is_loopback = match url.host() {
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        Some(Host::Domain(domain)) => domain == "localhost",
-        None => false,
-    };
+    let is_loopback = url.host().is_some_and(|host| outbound::is_loopback(&host));
     url.scheme() == "https" || (url.scheme() == "http" && is_loopback)
 }
 
 /// Why there is no access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum AccessTokenError {
-    /// Google does not give one for this account; the text is of a closed list.
+    /// Google refuses one for this account; the text is of a closed list.
     Refused(String),
-    /// Its token endpoint does not work, or was not reached.
+    /// The token endpoint does not work or was not reached.
     Failing(Option<Duration>, String),
 }
 
-/// A project whose devices can be woken.
+/// A project with its account and its current access token.
 #[derive(Debug)]
 pub(super) struct FcmProject {
     pub(super) id: String,
@@ -141,14 +137,14 @@ struct TokenGrantError {
 }
 
 impl FcmProject {
-    /// The project of this file, which must stay the file's.
+    /// The project of this account. Later content of the file must be of the same project.
     pub(super) async fn of(account: CredentialFile<ServiceAccount>) -> Self {
         let id = account.get().await.project.clone();
         Self { id, account, token: Mutex::default() }
     }
 
-    /// An access token that is good for now. `refused`: the one that FCM did not take; then the file
-    /// is read anew first.
+    /// A valid access token. If `refused` is the current one, the file is read again and another
+    /// token requested.
     pub(super) async fn token(
         &self,
         client: &Client,
@@ -216,7 +212,7 @@ async fn grant(
     }
 }
 
-/// RFC 6749 section 5.2.
+/// One of the codes of RFC 6749 section 5.2, so that no other text reaches the log.
 fn known(error: &str) -> Option<&'static str> {
     const KNOWN: [&str; 6] = [
         "invalid_request",

@@ -2,13 +2,13 @@
 //! and the Apple Push Notification service.
 //!
 //! ```text
-//!   wake ─▶ dispatch: a place, the lane's breaker, a call, again while it is of use
+//!   wake ─▶ dispatch: a slot, the far end's breaker, a call, retries until the wake's deadline
 //!              │                                ▲
-//!              ▼                                │ taken | Setback
+//!              ▼                                │ Ok | DeliveryError
 //!           webpush (endpoints of others) · fcm (OAuth 2, HTTP) · apns (HTTP/2)
 //! ```
-//! A service gets the address, the wake's random name, the operator's sentence and how long the
-//! wake is of use. It knows nothing of ceremonies, users or relying parties, so it can tell none.
+//! A service gets the address, the wake's random name, the operator's sentence and the wake's
+//! lifetime. It learns nothing of ceremonies, users or relying parties.
 
 mod apns;
 mod breaker;
@@ -18,7 +18,6 @@ mod dispatch;
 mod far_end_queue;
 mod fcm;
 mod fcm_account;
-mod jws;
 mod probe;
 mod services;
 mod settings;

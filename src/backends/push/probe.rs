@@ -1,11 +1,10 @@
-//! What a look at a push service found, for the operator.
+//! Results of checking a push service, for `doctor`.
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PushProbe {
-    /// What was found, as a sentence without its end.
+    /// The finding, as a sentence without full stop.
     pub says: String,
-    /// What is wrong, if something is.
     pub fault: Option<ProbeFault>,
 }
 
@@ -19,19 +18,19 @@ impl PushProbe {
     }
 }
 
-/// What is wrong with a push service, as far as an operator can mend it.
+/// A fault of a push service by its remedy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProbeFault {
-    /// It was not reached, or is failing.
+    /// It was not reached, or fails.
     Reach,
-    /// Google gives no access token for the service account.
+    /// Google issues no access token for the service account.
     FcmAccount,
-    /// FCM does not let the service account send.
+    /// The service account may not send.
     FcmPermission,
-    /// APNs does not take the provider token.
+    /// APNs refuses the provider token.
     ApnsKey,
-    /// APNs does not take the topic with this key.
+    /// APNs refuses the topic with this key.
     ApnsTopic,
-    /// The service said something that no credential explains.
+    /// An answer that no credential explains.
     Unexpected,
 }

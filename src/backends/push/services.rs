@@ -1,4 +1,4 @@
-//! The push services of a relay together: each wake goes to its own, and none knows of another.
+//! All push services of a relay: each wake goes to the service of its target.
 
 use std::sync::Arc;
 
@@ -14,9 +14,9 @@ use super::settings::{PushSettings, PushSettingsError};
 use super::webpush::WebPush;
 use crate::ports::{Clock, Push, PushFailure, Unpushable, Wake, WebhookSender};
 
-/// Of what Web Push may have at a time, the part of one origin: an endpoint is a device's word, and one
-/// that is slow must leave room for the others.
-const ORIGIN_PLACES: usize = 4;
+/// The queue_limits of Web Push's limits that one origin gets, as a divisor: devices name the endpoints, and
+/// a slow one must leave room for the others.
+const ORIGIN_SLOTS: usize = 4;
 const ORIGIN_CALLS: usize = 8;
 
 /// The push services that are configured.
@@ -28,7 +28,7 @@ pub struct PushServices {
 }
 
 impl PushServices {
-    /// The services of these settings. `sender` is what Web Push endpoints are called by.
+    /// The services of these settings. `sender` calls Web Push endpoints.
     ///
     /// # Errors
     /// [`PushSettingsError`].
@@ -37,19 +37,19 @@ impl PushServices {
         sender: Arc<dyn WebhookSender>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, PushSettingsError> {
-        let pace = settings.pace;
-        let whole = QueueLimits { places: pace.places, calls: pace.calls };
+        let limits = settings.limits;
+        let whole = QueueLimits { slots: limits.slots, calls: limits.calls };
         let part = QueueLimits {
-            places: (pace.places / ORIGIN_PLACES).max(1),
-            calls: (pace.calls / ORIGIN_CALLS).max(1),
+            slots: (limits.slots / ORIGIN_SLOTS).max(1),
+            calls: (limits.calls / ORIGIN_CALLS).max(1),
         };
         let projects = settings.fcm.as_ref().map_or(1, |fcm| fcm.service_accounts.len().max(1));
         let of_projects = QueueLimits {
-            places: (pace.places / projects).max(1),
-            calls: (pace.calls / projects).max(1),
+            slots: (limits.slots / projects).max(1),
+            calls: (limits.calls / projects).max(1),
         };
-        let dispatch = |service: PushService, by: Arc<dyn PushServiceClient>, share| {
-            Dispatcher::new(service.as_str(), by, pace, share)
+        let dispatch = |service: PushService, by: Arc<dyn PushServiceClient>, queue_limits| {
+            Dispatcher::new(service.as_str(), by, limits, queue_limits)
         };
         let mut services = Self { webpush: None, fcm: None, apns: None };
         if let Some(webpush) = &settings.webpush {
@@ -76,19 +76,19 @@ impl PushServices {
         }
     }
 
-    /// Wakes of a service that are under way.
+    /// Wakes of a service in progress.
     #[must_use]
     pub fn under_way(&self, service: PushService) -> usize {
         self.of(service).map_or(0, Dispatcher::under_way)
     }
 
-    /// Far ends of a service that are remembered.
+    /// Far ends of a service with a queue.
     #[must_use]
     pub fn far_ends(&self, service: PushService) -> usize {
         self.of(service).map_or(0, Dispatcher::far_ends)
     }
 
-    /// Looks at each service that is configured, and wakes nothing.
+    /// Checks each configured service without waking a device.
     pub async fn probe(&self) -> Vec<PushProbe> {
         let mut probes = Vec::new();
         for dispatch in [&self.webpush, &self.fcm, &self.apns].into_iter().flatten() {

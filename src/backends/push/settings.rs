@@ -1,4 +1,4 @@
-//! What the push services are configured with, and why there are none.
+//! The settings of the push services.
 
 use std::path::PathBuf;
 
@@ -6,21 +6,17 @@ use url::Url;
 
 use super::dispatch::DispatchLimits;
 
-/// The push services of a relay; each is there only if it is configured.
+/// The push services of a relay; `None` is not configured.
 #[derive(Clone, Debug, Default)]
 pub struct PushSettings {
     /// The sentence that a notification shows.
     pub text: String,
     /// PEM file of certificates that are trusted beside the system's, for `fcm` and `apns`.
     pub ca_file: Option<PathBuf>,
-    /// Web Push (RFC 8030).
     pub webpush: Option<WebPushSettings>,
-    /// Firebase Cloud Messaging; none: not configured.
     pub fcm: Option<FcmSettings>,
-    /// The Apple Push Notification service.
     pub apns: Option<ApnsSettings>,
-    /// How many wakes at a time, and when a service is left alone.
-    pub pace: DispatchLimits,
+    pub limits: DispatchLimits,
 }
 
 /// Web Push (RFC 8030), identified by a VAPID key (RFC 8292).
@@ -28,7 +24,7 @@ pub struct PushSettings {
 pub struct WebPushSettings {
     /// PEM file of the P-256 private key.
     pub key_file: PathBuf,
-    /// Whom a push service may write to: a `mailto:` or `https:` URL.
+    /// The operator's contact for push services: a `mailto:` or `https:` URL.
     pub contact: String,
 }
 
@@ -58,10 +54,10 @@ pub struct ApnsSettings {
     pub url: Url,
 }
 
-/// Why there are no push services.
+/// Why the settings cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushSettingsError {
-    /// A file cannot be used: the key, and what is wrong with the file.
+    /// A file cannot be used: its configuration key, and what is wrong.
     #[error("{0}: {1}")]
     File(&'static str, String),
     /// No HTTP client could be made; the text says what TLS lacks.

@@ -1,26 +1,24 @@
-//! The relay's word to a Web Push service about who it is (RFC 8292): a token signed by the VAPID
-//! key, for the origin of the endpoint alone. One is used for all endpoints of an origin until half
-//! of its life is over.
+//! VAPID (RFC 8292): identifies the relay to a Web Push service by a token that is signed for the
+//! endpoint's origin. Endpoints of one origin share a token until half of its life is over.
 
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::UnixMillis;
 use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::credential_file::CredentialFile;
-use super::jws::SigningKey;
+use crate::encoding::base64url;
+use crate::security::signing_key::SigningKey;
 
-/// Seconds that a token is good for: half of the most that RFC 8292 section 2 allows.
+/// Seconds that a token is valid: half of the most that RFC 8292 section 2 allows.
 const LIFE_S: u64 = 12 * 60 * 60;
-/// Origins whose token is kept.
+/// Origins with a cached token.
 const ORIGINS_MAX: usize = 1_024;
 
-/// Makes the tokens of RFC 8292 and keeps them for reuse.
+/// Makes and caches tokens.
 #[derive(Debug)]
 pub(super) struct Vapid {
     key: CredentialFile<SigningKey>,
@@ -28,7 +26,7 @@ pub(super) struct Vapid {
     made: Mutex<SignedHeaders>,
 }
 
-/// The headers that one key has signed for.
+/// Cached `Authorization` headers of one key, with the times of their making.
 #[derive(Default)]
 struct SignedHeaders {
     key: Option<Arc<SigningKey>>,
@@ -44,7 +42,7 @@ impl std::fmt::Debug for SignedHeaders {
 }
 
 impl Vapid {
-    /// The key of this file.
+    /// Reads the key's file.
     ///
     /// # Errors
     /// Why it cannot be used.
@@ -53,12 +51,12 @@ impl Vapid {
         Ok(Self { key, contact: contact.to_owned(), made: Mutex::default() })
     }
 
-    /// The public key as pages give it to `PushManager.subscribe`.
+    /// The `applicationServerKey` that pages pass to `PushManager.subscribe`.
     pub(super) async fn public_key(&self) -> String {
-        URL_SAFE_NO_PAD.encode(self.key.get().await.public())
+        base64url(self.key.get().await.public())
     }
 
-    /// The `Authorization` for an endpoint's origin. `None` only if the cryptographic library fails.
+    /// The `Authorization` header for an origin. `None` only if the cryptographic library fails.
     pub(super) async fn authorization(&self, origin: &str, now: UnixMillis) -> Option<String> {
         let (key, now) = (self.key.get().await, now.as_secs());
         let mut made = self.made.lock().await;
@@ -72,7 +70,7 @@ impl Vapid {
         }
         let claims = json!({ "aud": origin, "exp": now + LIFE_S, "sub": self.contact });
         let token = key.sign(json!({ "typ": "JWT" }), &claims)?;
-        let header = format!("vapid t={token}, k={}", URL_SAFE_NO_PAD.encode(key.public()));
+        let header = format!("vapid t={token}, k={}", base64url(key.public()));
         if made.by_origin.len() >= ORIGINS_MAX {
             made.by_origin.clear();
         }

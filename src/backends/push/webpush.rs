@@ -1,5 +1,5 @@
-//! Web Push (RFC 8030), which UnifiedPush speaks, too. An endpoint is a URL that a device gave, so it
-//! is called by the sender that checks where a URL leads, and by nothing else.
+//! Web Push (RFC 8030), which UnifiedPush uses, too. Devices name the endpoints, so they are called
+//! only through the sender that checks the addresses of a URL.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::ports::{
     Answered, Clock, OutgoingRequest, Registrar, Unpushable, Unsent, Wake, WebhookSender,
 };
 
-/// A wake that the device has not got takes the place of the one before (RFC 8030 section 5.4).
+/// An undelivered wake is replaced by the next (RFC 8030 section 5.4).
 const TOPIC: &str = "fido-relay";
 
 /// Web Push: RFC 8030, 8188, 8291, 8292.
@@ -73,7 +73,7 @@ impl WebPush {
     }
 }
 
-/// What an answer means (RFC 8030 sections 5, 7.3 and 8.4).
+/// The meaning of an answer (RFC 8030 sections 5, 7.3 and 8.4).
 fn judge(
     answered: Answered,
     asked: impl FnOnce(Answered) -> Option<Duration>,
@@ -109,7 +109,7 @@ impl PushServiceClient for WebPush {
 
     fn far_end(&self, target: &PushTarget) -> Option<String> {
         let endpoint = self.sender.permits(target.token.as_str(), Registrar::Operator);
-        // What is not to be called any more is refused by the call.
+        // An endpoint that is no longer permitted is refused by the call.
         Some(endpoint.map_or_else(|_| String::new(), |url| url.origin().ascii_serialization()))
     }
 

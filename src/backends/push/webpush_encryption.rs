@@ -1,7 +1,7 @@
 //! Message encryption for Web Push (RFC 8291): the `aes128gcm` content coding (RFC 8188) under a key
-//! that only the receiver of the subscription can derive. What is sent always has the same length.
+//! that only the subscription's receiver can derive. Every ciphertext has the same length.
 //!
-//! It knows bytes, and neither HTTP nor what they say.
+//! It knows bytes, and neither HTTP nor their meaning.
 
 use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{ECDH_P256, ParsedPublicKey, PrivateKey, UnparsedPublicKey, agree};
@@ -12,15 +12,15 @@ use fido_relay_proto::http::WebPushKeys;
 
 use crate::security::random;
 
-/// Bytes of every plaintext with its delimiter and padding: more than the wake's JSON ever has, and
-/// with what comes around it less than the 4096 that every service takes (RFC 8030 section 7.2).
+/// Bytes of every padded plaintext with its delimiter: longer than any wake's JSON, and with the
+/// overhead below the 4096 that every service accepts (RFC 8030 section 7.2).
 const PADDED: usize = 512;
 /// The record size of the header; there is one record.
 const RECORD_SIZE: u32 = 4_096;
-/// After the last record's content (RFC 8188 section 2).
+/// The delimiter of the last record (RFC 8188 section 2).
 const LAST: u8 = 2;
 
-/// The receiver of a subscription.
+/// The keys of a subscription's receiver.
 #[derive(Debug)]
 pub(super) struct SubscriptionKeys {
     point: [u8; 65],
@@ -28,8 +28,8 @@ pub(super) struct SubscriptionKeys {
 }
 
 impl SubscriptionKeys {
-    /// The receiver with these keys; `None` unless they are an uncompressed point of the curve and
-    /// 16 bytes, in base64url with padding or without.
+    /// Parses the keys; `None` unless they are an uncompressed point of the curve and 16 bytes, in
+    /// base64url with padding or without.
     pub(super) fn new(keys: &WebPushKeys) -> Option<Self> {
         let point: [u8; 65] = decode(keys.p256dh.as_str())?.try_into().ok()?;
         let auth = decode(keys.auth.as_str())?.try_into().ok()?;
@@ -38,7 +38,7 @@ impl SubscriptionKeys {
         is_on_curve.then_some(Self { point, auth })
     }
 
-    /// The text, encrypted under a new key. `None`: it is too long, or the cryptography fails.
+    /// Encrypts under a new key. `None`: the text is too long, or the cryptographic library fails.
     pub(super) fn encrypt(&self, text: &[u8]) -> Option<Vec<u8>> {
         if text.len() >= PADDED {
             return None;
@@ -76,7 +76,7 @@ fn header(salt: [u8; 16], record_size: u32, key_id: &[u8]) -> Option<Vec<u8>> {
     Some([&salt[..], &record_size.to_be_bytes(), &[length], key_id].concat())
 }
 
-/// What the records of one message are encrypted with (RFC 8188 sections 2.2 and 2.3).
+/// The content encryption key and nonce of one message (RFC 8188 sections 2.2 and 2.3).
 struct ContentKeys {
     key: LessSafeKey,
     nonce: [u8; 12],

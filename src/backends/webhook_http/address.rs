@@ -1,6 +1,7 @@
-//! Which addresses may be connected to: public ones, and those of networks that the operator named.
+//! The addresses that may be connected to: public ones, and those of networks that the operator
+//! allows.
 //!
-//! Knows the registries (IANA IPv4 and IPv6 special-purpose addresses), not names or URLs.
+//! Knows the IANA registries of special-purpose addresses, and neither names nor URLs.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -17,11 +18,11 @@ pub(super) fn is_permitted(address: IpAddr, allowed: &[IpNet]) -> bool {
     public || allowed.iter().any(|network| network.contains(&address))
 }
 
-/// Azure answers its machines here (WireServer): metadata, keys, DNS. The address is a public one
-/// that no other network routes. Other clouds' are in ranges that the registries set aside.
+/// Azure's WireServer (metadata, keys, DNS): a public address that only Azure's networks route. Other
+/// clouds use special-purpose ranges.
 const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
 
-/// Everything that the registry does not set aside.
+/// Every address that the registry does not list as special-purpose.
 fn is_public_v4(address: Ipv4Addr) -> bool {
     if address == AZURE {
         return false;
@@ -48,8 +49,8 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
     !special
 }
 
-/// Only what is assigned to the public, so that whatever carries an IPv4 address inside (mapped,
-/// compatible, NAT64, 6to4, Teredo) is out together with local, multicast and future ranges.
+/// Only global unicast addresses, so that those with an embedded IPv4 address (mapped, compatible,
+/// NAT64, 6to4, Teredo) are excluded together with local, multicast and future ranges.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let [a, b, ..] = address.segments();
     let global = a & 0xE000 == 0x2000;

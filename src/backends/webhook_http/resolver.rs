@@ -1,6 +1,5 @@
-//! Names become addresses here and nowhere else: each answer is checked whole, and the connection
-//! goes to one of the addresses that were checked. A name that answers differently the next time
-//! (rebinding) gains nothing, because nobody asks a second time.
+//! DNS resolution with checked addresses: every address of an answer is checked, and the connection
+//! goes to one of them. DNS rebinding is useless, because a name is resolved once per connection.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -12,9 +11,8 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use super::address;
 
-/// Asks for a name's addresses.
+/// Resolves a name to all its addresses.
 pub trait Lookup: Send + Sync + std::fmt::Debug {
-    /// All of them.
     fn addresses(&self, name: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>>;
 }
 
@@ -31,17 +29,17 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// A name has an address that is not to be connected to.
+/// A name has an address that must not be connected to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the host has an address that is not to be connected to")]
 pub(super) struct ForbiddenAddress;
 
-/// What the HTTP client resolves names with.
+/// The HTTP client's resolver.
 #[derive(Clone, Debug)]
 pub(super) struct CheckedResolver {
     pub(super) lookup: Arc<dyn Lookup>,
     pub(super) allowed: Arc<[IpNet]>,
-    /// `localhost` may be this machine.
+    /// Whether `localhost` may be this machine.
     pub(super) loopback: bool,
 }
 
@@ -55,7 +53,7 @@ impl Resolve for CheckedResolver {
             let good = |address: &IpAddr| {
                 (own && address.is_loopback()) || address::is_permitted(*address, &resolver.allowed)
             };
-            // One bad address condemns the answer: whoever mixes them in means no good.
+            // One forbidden address rejects the whole answer: mixed answers are a sign of an attack.
             if !found.iter().all(good) {
                 return Err(ForbiddenAddress.into());
             }

@@ -1,19 +1,19 @@
-//! Which URLs an endpoint may have.
+//! The URLs that an endpoint may have.
 //!
-//! A URL is taken in the one form that the parser itself writes. Whatever a parser would have to
-//! guess at (hosts as one number, octal parts, capitals, backslashes, tabs, an `@`) is refused
-//! before anybody has to agree on what it means.
+//! A URL must be in the normal form that the parser itself serialises. Forms on which parsers
+//! disagree (hosts as one number, octal parts, capitals, backslashes, tabs, an `@`) are refused.
 
 use std::net::IpAddr;
 
 use fido_relay_proto::limits::WEBHOOK_URL;
 use url::{Host, Url};
 
+use super::super::outbound;
 use super::WebhookHttpSettings;
 use super::address;
 use crate::ports::{Registrar, Unsendable};
 
-/// The URL, if deliveries may go there.
+/// Parses a URL if deliveries may go there.
 pub(super) fn permit(
     settings: &WebhookHttpSettings,
     text: &str,
@@ -33,13 +33,13 @@ pub(super) fn permit(
     if !as_written || !plain || rooted || text.contains('@') {
         return Err(Unsendable::Form);
     }
-    if settings.allow_loopback_http && is_loopback(&host) {
+    if settings.allow_loopback_http && outbound::is_loopback(&host) {
         return Ok(url);
     }
     if url.scheme() != "https" {
         return Err(Unsendable::Scheme);
     }
-    // The scheme's own port, unless one is written.
+    // `port()` is `None` for the scheme's default port.
     if url.port().is_some_and(|port| !settings.allowed_ports.contains(&port)) {
         return Err(Unsendable::Port);
     }
@@ -56,15 +56,6 @@ pub(super) fn permit(
             Err(Unsendable::Address)
         }
         Some(_) | None => Ok(url),
-    }
-}
-
-/// Whether a host means this machine, by its name or by its address.
-fn is_loopback(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(domain) => *domain == "localhost",
-        Host::Ipv4(address) => address.is_loopback(),
-        Host::Ipv6(address) => address.is_loopback(),
     }
 }
 

@@ -5,7 +5,10 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use fido_relay_proto::UnixMillis;
+
 use super::*;
+use crate::ports::RetryAfter;
 
 /// A resolver that gives each name the next of its scripted answers, the last one for ever.
 #[derive(Debug, Default)]

@@ -11,7 +11,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Args;
 use fido_relay_proto::http::Transaction;
 use fido_relay_proto::{CeremonyType, Outcome};
-use fido_relay_webauthn::{AttestedBy, KeptAnswer, Shown, VerifyError, verify_kept};
+use fido_relay_webauthn::{
+    AnswerFacts, AttestationSigner, StoredAnswer, VerifyError, verify_stored,
+};
 
 use super::super::{Failure, answer};
 use crate::backends::fido_builtin;
@@ -39,7 +41,7 @@ pub(super) struct Arguments {
 pub struct VerifiedReceipt {
     pub receipt: Receipt,
     /// What the card signed.
-    pub shown: Shown,
+    pub shown: AnswerFacts,
     /// Whether the given transaction is the approved one.
     pub transaction: TransactionCheck,
 }
@@ -129,18 +131,18 @@ fn made_by(jws: &str, keys: &JwkSet, receipt: &Receipt) -> Result<Vec<u8>, Recei
     }
 }
 
-fn card(receipt: &Receipt, known_key: Option<&[u8]>) -> Result<Shown, ReceiptError> {
+fn card(receipt: &Receipt, known_key: Option<&[u8]>) -> Result<AnswerFacts, ReceiptError> {
     let card = &receipt.card;
     let part = |text: &Option<String>| text.as_deref().map(bytes).transpose();
     let (data, signature) = (part(&card.authenticator_data)?, part(&card.signature)?);
     let object = part(&card.attestation_object)?;
     let registration = receipt.ceremony_type == CeremonyType::Registration;
     let answer = match (&object, &data, &signature) {
-        (Some(object), None, None) if registration => KeptAnswer::Attestation(object),
+        (Some(object), None, None) if registration => StoredAnswer::Attestation(object),
         (None, Some(authenticator_data), Some(signature)) if registration => {
-            KeptAnswer::Bare { authenticator_data, signature }
+            StoredAnswer::Bare { authenticator_data, signature }
         }
-        (None, Some(authenticator_data), Some(signature)) => KeptAnswer::Assertion {
+        (None, Some(authenticator_data), Some(signature)) => StoredAnswer::Assertion {
             authenticator_data,
             signature,
             public_key: known_key.ok_or(ReceiptError::KeyUnknown)?,
@@ -149,7 +151,7 @@ fn card(receipt: &Receipt, known_key: Option<&[u8]>) -> Result<Shown, ReceiptErr
             return Err(ReceiptError::Contradiction("the receipt does not hold what a card makes"));
         }
     };
-    let shown = verify_kept(&bytes(&card.client_data_json)?, answer)?;
+    let shown = verify_stored(&bytes(&card.client_data_json)?, answer)?;
     if let Some(made) = &shown.made
         && (made.credential_id != bytes(&card.credential_id)?
             || known_key.is_some_and(|key| key != made.public_key))
@@ -177,7 +179,8 @@ fn check_transaction(
         let nonce = receipt.tx_nonce.as_deref().map(bytes).transpose()?;
         let covered = nonce.and_then(|nonce| {
             let hash = bytes(tx_hash).ok()?;
-            fido_builtin::challenge_over_digest(&nonce.try_into().ok()?, &hash.try_into().ok()?)
+            let (nonce, hash) = (nonce.try_into().ok()?, hash.try_into().ok()?);
+            Some(fido_builtin::challenge_over_digest(&nonce, &hash))
         });
         if covered.is_none_or(|covered| covered.as_slice() != challenge) {
             return Err(ReceiptError::Contradiction("the challenge does not cover the words"));
@@ -240,11 +243,11 @@ fn report_text(verified: &VerifiedReceipt) -> String {
         None => {
             line("the card signed: the holder of the credential's private key made this answer")
         }
-        Some(AttestedBy::Itself) => line("the new credential signed for itself"),
-        Some(AttestedBy::Certificate) => {
+        Some(AttestationSigner::Credential) => line("the new credential signed for itself"),
+        Some(AttestationSigner::Certificate) => {
             line("a certified key signed for the new credential (its certificate was not traced)");
         }
-        Some(AttestedBy::Nobody) => {
+        Some(AttestationSigner::None) => {
             line(
                 "the new credential's public key; no signature vouches for it (attestation none, or \
                  one that cannot be judged)",

@@ -1,4 +1,4 @@
-//! What can happen to a ceremony, what is answered to whoever caused it, and what must follow.
+//! The events of a ceremony, the replies to their sources, and the effects that must follow.
 
 use std::fmt;
 
@@ -9,18 +9,17 @@ use serde_json::value::RawValue;
 use super::fact::Fact;
 use super::state::{TxBinding, UpstreamSession, VerifiedAnswer};
 
-/// What a FIDO2 server gave to begin with.
+/// The result of a begin call.
 #[derive(Clone)]
 pub struct Begun {
-    /// What the completion call will need.
+    /// The state for the completion call.
     pub session: UpstreamSession,
-    /// The challenge (base64url without padding).
+    /// Base64url without padding.
     pub challenge: String,
-    /// For `clientDataJSON`.
+    /// The origin for `clientDataJSON`.
     pub origin: String,
-    /// The server's options object, untouched.
+    /// The server's options object, unchanged.
     pub public_key: Box<RawValue>,
-    /// What the challenge covers of the transaction.
     pub tx_binding: TxBinding,
 }
 
@@ -30,117 +29,79 @@ impl fmt::Debug for Begun {
     }
 }
 
-/// What a FIDO2 server said of an answer, or that nobody knows what it said.
+/// The result of a completion call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// Verified.
     Approved(VerifiedAnswer),
     /// Refused, for a reason of [`Outcome::Rejected`](fido_relay_proto::Outcome::allows).
     Rejected(Reason),
-    /// The server's session had run out.
+    /// The server's session had expired.
     SessionLost,
     /// The server could not store.
     Full,
-    /// The call never left, and time or patience ran out: the answer was not judged.
+    /// The call was not sent in time: the answer was not verified.
     NotAsked,
-    /// The call may have arrived, its answer did not.
+    /// The call may have arrived, but its result is unknown.
     Unknown,
 }
 
-/// What happens to a ceremony.
+/// An event of a ceremony.
 #[derive(Clone)]
 pub enum Event {
-    /// An offer or challenge was written to a socket of this device.
-    Sent {
-        /// Which.
-        device: DeviceId,
-    },
-    /// The socket of this device died before its app acknowledged the prompt, and no other device
-    /// has it.
+    /// An offer or challenge was written to a socket of the device.
+    Sent { device: DeviceId },
+    /// The device's socket broke before its app acknowledged the prompt, and no other device has it.
     Lost { device: DeviceId },
-    /// A push service took a wake for this device.
+    /// A push service accepted a wake for the device.
     Woken { device: DeviceId },
-    /// The app has the offer that its person found by a code.
+    /// The app acknowledged the offer that a typed code found.
     Previewed { device: DeviceId },
-    /// The app has it.
-    Acked {
-        /// Which device.
-        device: DeviceId,
-        /// Which frame.
-        of: AckOf,
-    },
+    /// The app acknowledged a frame.
+    Acked { device: DeviceId, of: AckOf },
     /// A code was typed.
     Claim {
-        /// Where.
         device: DeviceId,
-        /// Names the begin call that follows a right code.
+        /// The id of the begin call that follows a right code.
         attempt: AttemptId,
-        /// What.
         code: String,
         /// Whether phone and browser are in one network, where that is compared.
         same_network: Option<SameNetwork>,
     },
     /// The FIDO2 server gave a challenge.
-    Begun {
-        /// The call that it answers.
-        attempt: AttemptId,
-        /// What it gave.
-        begun: Box<Begun>,
-    },
-    /// The FIDO2 server gave none.
-    BeginFailed {
-        /// The call.
-        attempt: AttemptId,
-        /// Why.
-        reason: Reason,
-    },
-    /// Something happened at the card.
-    Card {
-        /// Where.
-        device: DeviceId,
-        /// What.
-        event: CardEvent,
-        /// Which error.
-        code: Option<CardErrorCode>,
-    },
+    Begun { attempt: AttemptId, begun: Box<Begun> },
+    /// The begin call failed.
+    BeginFailed { attempt: AttemptId, reason: Reason },
+    /// The app reported an event of the card.
+    Card { device: DeviceId, event: CardEvent, code: Option<CardErrorCode> },
     /// The card's answer.
     Answer {
-        /// Where from.
         device: DeviceId,
-        /// To which challenge.
+        /// The challenge that is answered.
         attempt: AttemptId,
         /// The card SDK's JSON object, byte for byte.
         credential: Box<RawValue>,
         /// SHA-256 of its bytes.
         digest: [u8; 32],
-        /// Who will have it completed.
+        /// The node that will make the completion call.
         by: NodeId,
     },
-    /// The FIDO2 server's word on the answer.
+    /// The completion call has a result.
     Completed {
         /// The challenge that was answered.
         attempt: AttemptId,
-        /// What it said.
         verdict: Verdict,
     },
-    /// The person said no.
-    Decline {
-        /// Where.
-        device: DeviceId,
-        /// Why.
-        reason: DeclineReason,
-    },
-    /// The initiator takes it back.
+    /// The person declined.
+    Decline { device: DeviceId, reason: DeclineReason },
+    /// The initiator cancels.
     Cancel,
-    /// Another of the client's ceremonies has taken its place.
+    /// Another of the client's ceremonies takes its place.
     Drop,
-    /// Nothing but time.
+    /// Time has passed.
     Tick,
-    /// This node takes the ceremony up; whatever another had in flight is lost.
-    Recover {
-        /// The node that takes it up.
-        by: NodeId,
-    },
+    /// This node takes the ceremony over; calls of another node are lost.
+    Recover { by: NodeId },
 }
 
 impl Event {
@@ -221,57 +182,48 @@ impl fmt::Debug for Event {
     }
 }
 
-/// Why an event was refused, for whoever caused it.
+/// Why an event was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Not the right code; this many tries are left.
+    /// The code is wrong.
     WrongCode {
-        /// 0 closes the ceremony.
+        /// Attempts left; 0 closes the ceremony.
         left: u8,
     },
     /// Another device gave the right code first.
     ClaimedElsewhere,
-    /// This device has no challenge, or not this one.
+    /// The device does not have this challenge.
     NotChallenged,
     /// Another answer was stored first.
     AlreadyAnswered,
-    /// There is an outcome.
+    /// The ceremony has its outcome.
     AlreadyClosed,
 }
 
-/// What is answered to whoever caused an event.
+/// The reply to an event's source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
-    /// It counted.
+    /// The event took effect.
     Done,
-    /// The answer is stored, now or before.
+    /// The answer to this challenge is stored, now or before.
     Accepted {
-        /// The challenge that it answers.
         attempt: AttemptId,
     },
-    /// It came late or twice and changes nothing; counted, not an error.
+    /// The event was late or repeated and changes nothing.
     Ignored,
-    /// It must not count.
     Refused(Refusal),
 }
 
-/// A call to the FIDO2 server that must follow: a completion that has effects of its own once the
-/// new state is stored, a begin perhaps before. Everything else that follows from a change (prompts
-/// on phones, news for watchers) follows from the state itself: see
-/// [`super::Ceremony::prompt_for`].
+/// A call to the FIDO2 server that must follow: a completion only after the new state is stored, a
+/// begin perhaps before. Everything else (prompts on phones, notices for watchers) follows from the
+/// state itself: see [`super::Ceremony::prompt_for`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// Ask for a challenge. Asking twice does no harm: the answer to a call that is not the
-    /// current attempt is ignored.
-    Begin {
-        /// The call.
-        attempt: AttemptId,
-    },
+    /// Request a challenge. Repeating it is harmless: results of other attempts than the current one
+    /// are ignored.
+    Begin { attempt: AttemptId },
     /// Have the stored answer verified. Given exactly once in the life of a ceremony.
-    Complete {
-        /// The challenge that was answered.
-        attempt: AttemptId,
-    },
+    Complete { attempt: AttemptId },
 }
 
 impl Reply {
@@ -291,14 +243,11 @@ impl Reply {
     }
 }
 
-/// What came of an event.
+/// The result of one step.
 #[derive(Debug)]
 pub struct Transition {
-    /// For whoever caused it.
     pub reply: Reply,
-    /// What happened, as the record has it now: empty exactly if the record did not change.
-    /// Otherwise store it, then tell everybody concerned to look again.
+    /// The facts added to the record's history: empty exactly if the record did not change.
     pub facts: Vec<Fact>,
-    /// What must follow once it is stored.
     pub effect: Option<Effect>,
 }

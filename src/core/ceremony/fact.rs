@@ -1,4 +1,4 @@
-//! What happened to a ceremony: what a step reports, and what the record keeps of it.
+//! The facts of a ceremony, which a step reports and the record keeps.
 //!
 //! Audit, webhooks, watchers, metrics and prompt limits are functions of these facts. A fact holds
 //! no code, challenge, credential or session.
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::prompt_limits::SuppressionReason;
 
-/// Facts that one ceremony can have, with room: most public steps come once; what comes once a
-/// device, wrong codes, lost prompts and the suppression are bounded too.
+/// Upper bound of a ceremony's facts: most steps happen once; facts per device, wrong codes, lost
+/// prompts and the suppression are bounded, too.
 pub const HISTORY_LIMIT: usize = 40;
-/// Devices of which one kind of fact is kept: as many as a user may have.
+/// Facts of one kind per device: as many as a user may have devices.
 pub(super) const DEVICES_LIMIT: usize = 5;
-/// Times that a prompt counts as lost; after these a prompt that is written has reached a phone.
+/// Times that a prompt counts as lost; after these a written prompt counts as received.
 pub(super) const LOST_LIMIT: usize = 4;
 
 /// One thing that happened. Every fact is a change of the record, and every change has a fact.
@@ -22,11 +22,9 @@ pub(super) const LOST_LIMIT: usize = 4;
 pub struct Fact {
     /// Never before the fact that precedes it.
     pub at: UnixMillis,
-    /// The device that did it, or to which it happened. Missing where several may have, where
-    /// none took part, and in records of earlier versions.
+    /// The device concerned. Missing if it may be several or none, and in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceId>,
-    /// What happened, with its details.
     pub kind: FactKind,
 }
 
@@ -34,18 +32,18 @@ pub struct Fact {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FactKind {
-    /// The ceremony was stored; the device is the only one that it is for.
+    /// The ceremony was stored; the device is the only one addressed, if one is.
     Opened,
     /// An offer or challenge was written to the device's socket or listed for it, the first of all
     /// or the first after [`FactKind::Lost`].
     Sent,
     /// A push service took a wake for the device, once a device.
     Woken,
-    /// The socket died before its app acknowledged the prompt, and no other device has it.
+    /// The socket broke before its app acknowledged the prompt, and no other device has it.
     Lost,
     /// The app acknowledged an offer or challenge, once a device.
     Delivered,
-    /// The app acknowledged the offer that a typed code found, on its device alone; once a device.
+    /// The app acknowledged the offer that a typed code found; once a device.
     Previewed,
     /// A wrong code was typed on the device.
     WrongCode {
@@ -56,13 +54,12 @@ pub enum FactKind {
     Claimed,
     /// The FIDO2 server gave a challenge: for the device, or for all of the user's.
     Challenged {
-        /// The challenge's name; missing in some records of earlier versions.
+        /// Missing in some records of earlier versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         attempt: Option<AttemptId>,
     },
-    /// The first news of a card, unless that news ended the ceremony.
+    /// The first event of a card, unless it ended the ceremony.
     Card {
-        /// Whether it was an error.
         event: CardEvent,
         /// The card SDK's error number, for an error that has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -74,28 +71,26 @@ pub enum FactKind {
         attempt: AttemptId,
         /// SHA-256 of the answer's bytes.
         digest: [u8; 32],
-        /// The node that has it completed; missing in some records of earlier versions.
+        /// The node that makes the completion call; missing in some records of earlier versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<NodeId>,
     },
-    /// No device rings for it, and the initiator does not know.
+    /// No device rings for it, which the initiator cannot see.
     Suppressed {
-        /// The rule; missing in records of earlier versions.
+        /// Missing in records of earlier versions.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         why: Option<SuppressionReason>,
     },
     /// The outcome; the device is the one that ended it, or whose answer was accepted.
     Closed {
-        /// Exactly one per ceremony.
         outcome: Outcome,
-        /// What the outcome alone does not say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Reason>,
     },
 }
 
 impl FactKind {
-    /// The public step that it is; none for kinds that watchers do not see.
+    /// The public step; `None` for kinds that watchers do not see.
     #[must_use]
     pub const fn step(&self) -> Option<Step> {
         match self {

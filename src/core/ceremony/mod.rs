@@ -1,11 +1,10 @@
-//! The core: one ceremony as a pure state machine.
+//! One ceremony as a pure state machine.
 //!
-//! [`Ceremony::step`] takes the time and an [`Event`] and gives the next state, a [`Reply`] for
-//! whoever caused the event, the [`Fact`]s that happened (the record keeps them too), and the
-//! [`Effect`] to perform once the new state is stored. What each
-//! of the user's devices should show follows from the state alone ([`Ceremony::prompt_for`]).
-//! There is no clock, no IO and no log in here, and nothing of sockets, HTTP or a FIDO2 server's
-//! protocol.
+//! [`Ceremony::step`] takes the time and an [`Event`] and gives the next state, a [`Reply`] to the
+//! event's source, the [`Fact`]s that happened (the record keeps them, too), and the [`Effect`] to
+//! perform once the new state is stored. The prompt on each of the user's devices follows from the
+//! state alone ([`Ceremony::prompt_for`]). There is no clock, no IO and no log here, and nothing of
+//! sockets, HTTP or a FIDO2 server's protocol.
 //!
 //! ```text
 //!             code right / no code needed      options            answer stored      upstream said
@@ -15,6 +14,7 @@
 
 mod event;
 mod fact;
+mod history;
 mod policy;
 mod state;
 mod step;

@@ -1,5 +1,5 @@
-//! What a ceremony is made of: the request that never changes, the history that only grows, and
-//! the state, which holds what that state has and nothing else.
+//! The parts of a ceremony: the request, which never changes, the history, which only grows, and the
+//! state, which holds only the data of that state.
 
 use std::fmt;
 
@@ -13,61 +13,49 @@ use fido_relay_proto::{
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::fact::{Fact, FactKind, ProgressEntry};
+use super::fact::Fact;
 use super::stored::Stored;
 use crate::core::prompt_limits::{BrowserHash, Lane};
 
-/// What was asked for, as it was stored before anybody was told.
+/// The request of an initiator, as it was stored before the 201.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
-    /// The ceremony.
     pub id: CeremonyId,
-    /// Its relying party.
     pub tenant: TenantId,
-    /// Who opened it, and alone may read its result.
+    /// The client that opened it, and alone may read its result.
     pub client_id: ClientId,
     /// The client's registered name, shown to the person.
     pub client_name: PlainText<64>,
-    /// What it is for.
     pub ceremony_type: CeremonyType,
-    /// Whose card.
     pub username: Username,
-    /// How the person is greeted.
     pub display_name: DisplayName,
-    /// Only this device of the user's.
+    /// The only device that it is for, if one is named.
     pub device_id: Option<DeviceId>,
-    /// How page and phone are tied together.
     pub binding: Binding,
-    /// A sentence for both sides.
     pub message: Option<Message>,
-    /// What is approved.
     pub transaction: Option<Transaction>,
-    /// The browser that asked.
     pub context: Option<BrowserContext>,
-    /// Given back in the result token.
+    /// Returned in the result token.
     pub client_nonce: Option<ClientNonce>,
-    /// How the initiator knew the user, as far as it is believed.
+    /// How the initiator knew the user, if it may assert that.
     pub prior_auth: PriorAuth,
     /// The browser, where the initiator tells browsers apart.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub browser: Option<BrowserHash>,
-    /// Whose budget its prompt is counted in.
+    /// The budget in which its prompt is counted.
     #[serde(default, skip_serializing_if = "Lane::is_stranger")]
     pub lane: Lane,
-    /// Whether its code alone finds it.
+    /// Whether a claim may find it by its code alone.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub code_alone: bool,
-    /// Whether a page's ticket sees the steps that tell presence. Missing in records of earlier
-    /// versions, which showed every watcher these steps.
+    /// Whether a page's ticket sees the steps that reveal presence. Missing in records of earlier
+    /// versions, which showed these steps to every watcher.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub show_delivery: Option<bool>,
-    /// The relying party id that the card will sign for.
     pub rp_id: String,
     /// Options for the FIDO2 server.
     pub options: UpstreamOptions,
-    /// When it was opened.
     pub opened_at: UnixMillis,
-    /// When it expires.
     pub deadline: UnixMillis,
 }
 
@@ -75,7 +63,7 @@ fn yes() -> bool {
     true
 }
 
-/// The digits that a person carries from the page to the app. Prints nothing.
+/// The digits that the page shows and the person types into the app. Its `Debug` hides them.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Code(pub String);
@@ -87,7 +75,7 @@ impl fmt::Debug for Code {
 }
 
 impl Code {
-    /// Whether these are the digits; takes the same time for every wrong guess of this length.
+    /// Compares the digits, in constant time for guesses of the right length.
     #[must_use]
     pub fn matches(&self, typed: &str) -> bool {
         self.0.len() == typed.len()
@@ -95,8 +83,8 @@ impl Code {
     }
 }
 
-/// What ties a completion call to its begin call, in the words of the FIDO2 server at hand
-/// (session cookies, or the built-in server's own state). Prints nothing.
+/// The state that a completion call needs from its begin call: session cookies, or the built-in
+/// server's own state. Its `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UpstreamSession(pub String);
@@ -107,32 +95,30 @@ impl fmt::Debug for UpstreamSession {
     }
 }
 
-/// What vouches for the words of a transaction.
+/// The signature that covers the text of a transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TxBinding {
-    /// The challenge that the card signed covers them.
+    /// The card's: the challenge is derived from the text.
     Card,
-    /// Only the relay's signature on the result does.
+    /// Only the relay's signature on the result.
     Relay,
 }
 
 /// A challenge that a device may answer.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Challenge {
-    /// Its name on the wire.
     pub attempt: AttemptId,
-    /// The device that gave the right code; with binding `none`, any of the user's.
+    /// The device that gave the right code; `None` with binding `none`: any of the user's.
     pub device: Option<DeviceId>,
-    /// What the completion call will need.
+    /// The state for the completion call.
     pub session: UpstreamSession,
-    /// The challenge (base64url without padding).
+    /// Base64url without padding.
     pub challenge: String,
-    /// For `clientDataJSON`.
+    /// The origin for `clientDataJSON`.
     pub origin: String,
-    /// The FIDO2 server's options object, untouched.
+    /// The FIDO2 server's options object, unchanged.
     pub public_key: Box<RawValue>,
-    /// What the challenge covers of the transaction.
     pub tx_binding: TxBinding,
 }
 
@@ -145,10 +131,9 @@ impl fmt::Debug for Challenge {
     }
 }
 
-/// A card's answer as it was accepted.
+/// The accepted answer of a card.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Answer {
-    /// Who gave it.
     pub device: DeviceId,
     /// The card SDK's JSON object, byte for byte.
     pub credential: Box<RawValue>,
@@ -160,21 +145,20 @@ impl fmt::Debug for Answer {
     }
 }
 
-/// What is known of a verified answer: material for the result token.
+/// Facts of a verified answer, for the result token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifiedAnswer {
     /// SHA-256 of the credential id (base64url without padding).
     pub cred_hash: String,
-    /// Whether the card verified the user (flag UV of the signed authenticator data); `None`
-    /// where the answer's form does not tell.
+    /// Flag UV of the signed authenticator data; `None` if it could not be read.
     pub user_verified: Option<bool>,
-    /// What the verdict was about; only where receipts are wanted.
+    /// Present where receipts are enabled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Box<ReceiptEvidence>>,
 }
 
-/// What lets somebody verify the card's signature again, years later. The FIDO2 server says what
-/// it alone knows, the ceremony adds what it holds when it closes. Its `Debug` prints nothing.
+/// What is needed to verify the card's signature again years later. The FIDO2 server gives what only
+/// it knows, the ceremony adds the rest when it closes. Its `Debug` hides it.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptEvidence {
     /// The credential's public key (COSE, base64url), where the server is known to have used it.
@@ -183,7 +167,7 @@ pub struct ReceiptEvidence {
     /// The nonce in a challenge that covers a transaction (base64url).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction_nonce: Option<String>,
-    /// The challenge (base64url), spent by now.
+    /// The challenge (base64url).
     pub challenge: String,
     /// The card SDK's JSON object, byte for byte.
     pub credential: String,
@@ -198,35 +182,30 @@ impl fmt::Debug for ReceiptEvidence {
 /// The end of a ceremony.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Closed {
-    /// How it ended.
     pub outcome: Outcome,
-    /// What the outcome alone does not say.
     pub reason: Option<Reason>,
-    /// When.
     pub at: UnixMillis,
-    /// What was verified; only when succeeded.
+    /// Present after a success.
     pub approval: Option<VerifiedAnswer>,
-    /// Who vouches for the transaction's words; only when succeeded and for an approval.
+    /// Present after the success of an approval.
     pub tx_binding: Option<TxBinding>,
-    /// The answer that was accepted, if one was: (attempt, device, SHA-256 of its bytes), so that
-    /// the same answer sent again still gets the same acknowledgement.
+    /// The accepted answer, if there was one: (attempt, device, SHA-256 of its bytes), so that the
+    /// same answer sent again still gets the same acknowledgement.
     pub accepted: Option<(AttemptId, DeviceId, [u8; 32])>,
 }
 
-/// Where a ceremony stands, with what that state has.
+/// The state of a ceremony, with the data of that state only.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Shown to the user's devices; waits for the code.
     Offered {
-        /// What the page shows.
         code: Code,
-        /// Wrong codes so far.
         wrong_codes: u8,
     },
     /// The FIDO2 server is asked for a challenge.
     Preparing {
-        /// Names the call, so that a late answer to an earlier one is told apart.
+        /// The begin call; results of other calls are ignored.
         attempt: AttemptId,
         /// The device that gave the right code.
         device: Option<DeviceId>,
@@ -235,60 +214,54 @@ pub enum State {
     Challenged(Box<Challenge>),
     /// The answer is stored, and with it the intent to complete exactly once.
     Verifying {
-        /// What was answered.
         challenge: Box<Challenge>,
-        /// The answer.
         answer: Answer,
         /// SHA-256 of the answer's bytes.
         digest: [u8; 32],
-        /// When it was accepted.
+        /// When the answer was accepted.
         since: UnixMillis,
-        /// Who has it completed: nobody else ever will.
+        /// The only node that may make the completion call.
         by: NodeId,
     },
-    /// There is an outcome.
     Closed(Box<Closed>),
 }
 
-/// One ceremony: what is stored and what every rule is about.
+/// One ceremony, as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(from = "Stored")]
 pub struct Ceremony {
-    /// What was asked for.
     pub request: Request,
-    /// No phone rings for it: it waits for its deadline like one whose phones are away, so that its
-    /// opener cannot tell. A code that is typed on a phone finds it all the same.
+    /// Whether no phone rings for it. The initiator cannot tell it from one whose phones are offline,
+    /// and a code that is typed on a phone still finds it.
     #[serde(rename = "silent", skip_serializing_if = "std::ops::Not::not")]
     pub suppressed: bool,
-    /// Whether the phone that took it up and the browser were in one network, where that is compared.
+    /// Whether the claiming phone and the browser were in one network, where that is compared.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_network: Option<SameNetwork>,
-    /// What has happened, in order; at most [`HISTORY_LIMIT`](super::HISTORY_LIMIT) facts.
+    /// The facts in order; at most [`HISTORY_LIMIT`](super::HISTORY_LIMIT).
     pub history: Vec<Fact>,
-    /// Where it stands.
     pub state: State,
 }
 
-/// What one of the user's devices should be showing.
+/// The prompt that a device should show.
 #[derive(Debug)]
 pub enum Prompt<'a> {
-    /// Nothing: it is not this device's business, or not yet.
+    /// None: the ceremony is not for this device, or not yet.
     Nothing,
-    /// What it shows already: the relay is at work on what this device gave.
+    /// No change: the relay processes this device's claim or answer.
     Wait,
-    /// The offer, and a field for the code.
+    /// The offer with a field for the code.
     Offer,
-    /// The offer, and the request for the card.
+    /// The offer with the request for the card.
     Challenge(&'a Challenge),
-    /// That another device has it.
+    /// Another device has claimed the ceremony.
     Elsewhere,
-    /// That it is over.
     Closed(&'a Closed),
 }
 
 impl Ceremony {
-    /// What `device`, one of the user's, should be showing now. The same for a device that was
-    /// there all along and for one that has just returned.
+    /// The prompt of `device`, one of the user's: a function of the state, so it is the same for a
+    /// device that stayed connected and for one that has just reconnected.
     #[must_use]
     pub fn prompt_for(&self, device: DeviceId) -> Prompt<'_> {
         if self.request.device_id.is_some_and(|only| only != device) {
@@ -314,55 +287,7 @@ impl Ceremony {
         }
     }
 
-    /// The public steps of the history, each at most once, in their order.
-    pub fn progress(&self) -> impl Iterator<Item = ProgressEntry> + '_ {
-        let first = |at: usize, step| {
-            self.history.iter().take(at).all(|before| before.kind.step() != Some(step))
-        };
-        self.history.iter().enumerate().filter_map(move |(at, fact)| {
-            let step = fact.kind.step()?;
-            first(at, step).then_some(ProgressEntry { step, at: fact.at })
-        })
-    }
-
-    /// Whether this device's app said that it has the offer or challenge. No challenge goes to a
-    /// device that did not.
-    #[must_use]
-    pub fn is_acked_by(&self, device: DeviceId) -> bool {
-        self.has_of(device, FactKind::Delivered) || self.has_of(device, FactKind::Previewed)
-    }
-
-    /// Whether a push service took a wake for this device.
-    #[must_use]
-    pub fn has_woken(&self, device: DeviceId) -> bool {
-        self.has_of(device, FactKind::Woken)
-    }
-
-    fn has_of(&self, device: DeviceId, kind: FactKind) -> bool {
-        self.history.iter().any(|fact| fact.kind == kind && fact.device == Some(device))
-    }
-
-    /// Whether it reached a phone as a prompt: one that was written to a socket which then died
-    /// unacknowledged did not, one for which a push service took a wake did.
-    #[must_use]
-    pub fn rang(&self) -> bool {
-        let last = self.history.iter().rev().find_map(|fact| match fact.kind {
-            FactKind::Sent | FactKind::Woken | FactKind::Delivered => Some(true),
-            FactKind::Lost => Some(false),
-            FactKind::Opened
-            | FactKind::Previewed
-            | FactKind::WrongCode { .. }
-            | FactKind::Claimed
-            | FactKind::Challenged { .. }
-            | FactKind::Card { .. }
-            | FactKind::Answered { .. }
-            | FactKind::Suppressed { .. }
-            | FactKind::Closed { .. } => None,
-        });
-        last.unwrap_or(false)
-    }
-
-    /// Whether it waits for somebody to take it up: its prompt, if it has one, is every phone's.
+    /// Whether no device has claimed it yet, so that its prompt is for all of the user's.
     #[must_use]
     pub fn is_unclaimed(&self) -> bool {
         match &self.state {
@@ -373,7 +298,7 @@ impl Ceremony {
         }
     }
 
-    /// The code that is waited for, if one is.
+    /// The code that a device has to send, while it is asked for.
     #[must_use]
     pub fn code(&self) -> Option<&Code> {
         match &self.state {
@@ -385,7 +310,7 @@ impl Ceremony {
         }
     }
 
-    /// The phase's public name.
+    /// The public phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match &self.state {
@@ -409,7 +334,7 @@ impl Ceremony {
         }
     }
 
-    /// When time alone will change this ceremony, if it will.
+    /// The time of the next change by time alone.
     #[must_use]
     pub fn wakes_at(&self) -> Option<UnixMillis> {
         match &self.state {

@@ -5,17 +5,16 @@ use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{AttemptId, Binding, DeviceId, NodeId, Outcome, Reason, UnixMillis};
 
 use super::event::{Begun, Effect, Event, Refusal, Reply, Transition, Verdict};
-use super::fact::{DEVICES_LIMIT, Fact, FactKind, HISTORY_LIMIT, LOST_LIMIT};
+use super::fact::{Fact, FactKind, LOST_LIMIT};
 use super::policy;
 use super::state::{Answer, Ceremony, Challenge, Closed, Code, Request, State, VerifiedAnswer};
 use crate::core::prompt_limits::SuppressionReason;
 
-/// What is answered, and what must follow.
-type StepResult = (Reply, Option<Effect>);
+pub(super) type StepResult = (Reply, Option<Effect>);
 
 impl Ceremony {
-    /// A new ceremony. `attempt` names the begin call that binding `none` makes at once;
-    /// `suppressed` is the rule by which it is shown to no device.
+    /// A new ceremony. `attempt` is the id of the begin call that binding `none` makes at once;
+    /// `suppressed` is the rule by which no device rings.
     #[must_use]
     pub fn open(
         request: Request,
@@ -35,8 +34,8 @@ impl Ceremony {
         Self { request, suppressed: suppressed.is_some(), same_network: None, history, state }
     }
 
-    /// The call that the present state asks for, at first and after a restart. Never a completion:
-    /// whether that one was made cannot be known, see [`Event::Recover`].
+    /// The call that the current state needs, at first and after a restart. Never a completion:
+    /// whether that call was made is unknown after a restart, see [`Event::Recover`].
     #[must_use]
     pub fn pending_effect(&self) -> Option<Effect> {
         match &self.state {
@@ -57,24 +56,23 @@ impl Ceremony {
         Transition { reply, facts: self.history[known..].to_vec(), effect }
     }
 
-    /// One line for each event.
     fn apply(&mut self, now: UnixMillis, event: Event) -> StepResult {
-        // What no device was asked for can be claimed by its code, and nothing else.
+        // A suppressed ceremony can only be claimed by its code.
         if self.suppressed && self.is_unclaimed() && is_about_a_card(&event) {
             return refused(Refusal::AlreadyClosed);
         }
         match event {
             Event::Sent { device } => self.sent(now, device),
             Event::Lost { device } => self.lost(now, device),
-            Event::Woken { device } => self.note_of(now, device, FactKind::Woken),
-            Event::Previewed { device } => self.note_of(now, device, FactKind::Previewed),
+            Event::Woken { device } => self.note_per_device(now, device, FactKind::Woken),
+            Event::Previewed { device } => self.note_per_device(now, device, FactKind::Previewed),
             Event::Acked { device, of } => self.acked(now, device, of),
             Event::Claim { device, attempt, code, same_network } => {
-                let came = self.claim(now, device, attempt, &code);
-                if matches!(came, (Reply::Done, _)) {
+                let result = self.claim(now, device, attempt, &code);
+                if matches!(result, (Reply::Done, _)) {
                     self.same_network = same_network;
                 }
-                came
+                result
             }
             Event::Begun { attempt, begun } => self.begun(now, attempt, *begun),
             Event::BeginFailed { attempt, reason } => self.begin_failed(now, attempt, reason),
@@ -100,7 +98,7 @@ impl Ceremony {
                 | State::Challenged(_)
                 | State::Verifying { .. } => self.close(now, Outcome::Cancelled, None, None),
             },
-            // What a device has in hand is not interrupted.
+            // A claimed ceremony is not interrupted.
             Event::Drop if self.is_unclaimed() => {
                 self.close(now, Outcome::Expired, Some(Reason::Deadline), None)
             }
@@ -119,7 +117,7 @@ impl Ceremony {
     }
 
     /// Closes a ceremony whose time is up. A verdict still counts while its answer is under
-    /// verification: the answer came in time.
+    /// verification: the answer result in time.
     fn expire(&mut self, now: UnixMillis, event: &Event) {
         if self.wakes_at().is_none_or(|deadline| now < deadline) {
             return;
@@ -162,13 +160,11 @@ impl Ceremony {
         (Reply::Done, None)
     }
 
-    fn times_lost(&self) -> usize {
-        self.history.iter().filter(|fact| fact.kind == FactKind::Lost).count()
-    }
-
     fn acked(&mut self, now: UnixMillis, device: DeviceId, of: AckOf) -> StepResult {
         match of {
-            AckOf::Offer | AckOf::Challenge => self.note_of(now, device, FactKind::Delivered),
+            AckOf::Offer | AckOf::Challenge => {
+                self.note_per_device(now, device, FactKind::Delivered)
+            }
             AckOf::Closed => ignored(),
         }
     }
@@ -313,7 +309,7 @@ impl Ceremony {
         }
     }
 
-    /// The answer dies with its state: what is to be kept of it is taken along into the end.
+    /// Adds the challenge and the answer, which the closed state no longer has.
     fn complete_evidence(&self, approval: &mut VerifiedAnswer) {
         if let (Some(evidence), State::Verifying { challenge, answer, .. }) =
             (&mut approval.evidence, &self.state)
@@ -331,12 +327,12 @@ impl Ceremony {
             | State::Challenged(_)
             | State::Verifying { .. } => {
                 let reason = match reason {
-                    // A plain "no" counts only from a phone whose turn it is.
+                    // `declined` counts only from a device that may still act on the ceremony.
                     DeclineReason::Declined if self.is_elsewhere(device) => {
                         return refused(Refusal::ClaimedElsewhere);
                     }
                     DeclineReason::Declined => Reason::Declined,
-                    // "Not me" counts from any of the user's phones, at any time: it is the alarm.
+                    // `not_me` counts from any of the user's devices at any time: it is an alarm.
                     DeclineReason::NotMe => Reason::NotMe,
                 };
                 self.close_by(now, (Outcome::Denied, Some(reason)), None, Some(device))
@@ -355,7 +351,7 @@ impl Ceremony {
         holder.is_some_and(|holder| holder != device)
     }
 
-    /// Whether this device has, or may still have, the card at work.
+    /// Whether this device may answer the current challenge.
     fn holds_challenge(&self, device: DeviceId) -> bool {
         match &self.state {
             State::Challenged(challenge) => challenge.device.is_none_or(|holder| holder == device),
@@ -366,8 +362,8 @@ impl Ceremony {
         }
     }
 
-    /// News of a card that nobody waits for: late from the device whose answer is stored, out of
-    /// place from any other.
+    /// A card event without a challenge: late from the device whose answer is stored, invalid from
+    /// any other.
     fn stray_card(&self, device: DeviceId) -> StepResult {
         match &self.state {
             State::Verifying { answer, .. } if answer.device == device => ignored(),
@@ -390,7 +386,7 @@ impl Ceremony {
         }
     }
 
-    /// An end that no device brought about.
+    /// Closes without a device.
     fn close(
         &mut self,
         now: UnixMillis,
@@ -405,7 +401,7 @@ impl Ceremony {
         self.close_by(now, (Outcome::Failed, Some(reason)), None, by)
     }
 
-    /// The only way to an outcome. `by` is the device that brought it about.
+    /// The only transition to an outcome. `by` is the device that caused it.
     fn close_by(
         &mut self,
         now: UnixMillis,
@@ -431,36 +427,6 @@ impl Ceremony {
             State::Closed(Box::new(Closed { outcome, reason, at, approval, tx_binding, accepted }));
         (Reply::Done, None)
     }
-
-    /// Notes a step that changes no state, once.
-    fn note(&mut self, now: UnixMillis, device: DeviceId, kind: FactKind) -> StepResult {
-        let known = self.progress().any(|entry| Some(entry.step) == kind.step());
-        if known || self.closed().is_some() {
-            return ignored();
-        }
-        self.record(now, Some(device), kind);
-        (Reply::Done, None)
-    }
-
-    /// Notes what changes no state and belongs to a device, once a device.
-    fn note_of(&mut self, now: UnixMillis, device: DeviceId, kind: FactKind) -> StepResult {
-        let mut same = self.history.iter().filter(|fact| fact.kind == kind);
-        let known = same.clone().any(|fact| fact.device == Some(device));
-        if known || same.nth(DEVICES_LIMIT - 1).is_some() || self.closed().is_some() {
-            return ignored();
-        }
-        self.record(now, Some(device), kind);
-        (Reply::Done, None)
-    }
-
-    /// Adds a fact and tells its time. Nodes' clocks differ a little and may be set back: a fact
-    /// is never noted as earlier than the one before it.
-    fn record(&mut self, now: UnixMillis, device: Option<DeviceId>, kind: FactKind) -> UnixMillis {
-        let at = self.history.last().map_or(now, |before| before.at.max(now));
-        self.history.push(Fact { at, device, kind });
-        debug_assert!(self.history.len() <= HISTORY_LIMIT, "more facts than a ceremony can have");
-        at
-    }
 }
 
 fn is_about_a_card(event: &Event) -> bool {
@@ -483,7 +449,7 @@ fn is_about_a_card(event: &Event) -> bool {
     }
 }
 
-fn ignored() -> StepResult {
+pub(super) fn ignored() -> StepResult {
     (Reply::Ignored, None)
 }
 
@@ -491,7 +457,7 @@ fn refused(why: Refusal) -> StepResult {
     (Reply::Refused(why), None)
 }
 
-/// The same answer again is acknowledged again; any other is told why not.
+/// Accepts the same answer again and refuses any other.
 fn same_or_refused(
     stored: (AttemptId, DeviceId, [u8; 32]),
     given: (AttemptId, DeviceId, [u8; 32]),

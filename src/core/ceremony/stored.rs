@@ -1,5 +1,5 @@
-//! How a stored ceremony is read: as this version writes it, or with the `progress` that earlier
-//! versions kept in place of a history.
+//! Decodes stored ceremonies: those of this version, and those of earlier ones with `progress` in
+//! place of a history.
 
 use fido_relay_proto::device::CardEvent;
 use fido_relay_proto::limits::CODE_ATTEMPTS;
@@ -19,7 +19,7 @@ pub(super) struct Stored {
     same_network: Option<SameNetwork>,
     #[serde(default)]
     history: Vec<Fact>,
-    /// Of earlier versions: the public steps, without devices and details.
+    /// In records of earlier versions: the public steps, without devices and details.
     #[serde(default)]
     progress: Vec<ProgressEntry>,
     state: State,
@@ -38,8 +38,8 @@ impl From<Stored> for Ceremony {
     }
 }
 
-/// What an earlier version's record tells of its history. It kept wrong codes as a number and the
-/// suppression as a flag: they count as of the step before which, or after which, they came.
+/// The history of an earlier version's record. It stored wrong codes as a number and the suppression
+/// as a flag; they get the time of the last step.
 fn history_of(stored: &Stored) -> Vec<Fact> {
     let fact = |at, kind| Fact { at, device: None, kind };
     let wrong_codes = match &stored.state {

@@ -1,4 +1,4 @@
-//! What a success is made of: everything that a signed word about it may say.
+//! The data of a success: everything that a signed statement about it may contain.
 
 use fido_relay_proto::http::Transaction;
 use fido_relay_proto::{
@@ -8,30 +8,20 @@ use fido_relay_proto::{
 
 use super::state::{Ceremony, TxBinding, VerifiedAnswer};
 
-/// A ceremony that succeeded, as its initiator may be told.
+/// A ceremony that succeeded, as its initiator may see it.
 #[derive(Clone, Debug)]
 pub struct Success {
-    /// The ceremony.
     pub id: CeremonyId,
-    /// What it was for.
     pub ceremony_type: CeremonyType,
-    /// Who opened it.
     pub client_id: ClientId,
-    /// The initiator's own value.
     pub client_nonce: Option<ClientNonce>,
-    /// Whose card.
     pub username: Username,
-    /// The phone whose answer was accepted.
+    /// The device whose answer was accepted.
     pub device_id: DeviceId,
-    /// How page and phone were tied together.
     pub binding: Binding,
-    /// What was approved.
     pub transaction: Option<Transaction>,
-    /// What vouches for the transaction's words.
     pub tx_binding: Option<TxBinding>,
-    /// Whether phone and browser were in one network, where that is compared.
     pub same_network: Option<SameNetwork>,
-    /// What was verified.
     pub approval: VerifiedAnswer,
     /// When the verdict was stored.
     pub at: UnixMillis,

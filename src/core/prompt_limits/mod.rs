@@ -20,6 +20,8 @@ mod budget;
 mod code_attempts;
 mod own;
 mod policy;
+mod request;
+mod suppression;
 
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{CeremonyId, ClientId, Outcome, Reason, UnixMillis};
@@ -28,6 +30,8 @@ use serde::{Deserialize, Serialize};
 use self::budget::Budget;
 pub use self::code_attempts::{AttemptsExhausted, ClaimHash, CodeAttempts};
 pub use self::policy::Policy;
+pub use self::request::{BrowserHash, CeremonyEnd, Lane, PromptRequest};
+pub use self::suppression::{PromptDecision, SuppressedPrompts, Suppression, SuppressionReason};
 
 const MINUTE_MS: u64 = 60 * 1000;
 const HOUR_MS: u64 = 60 * MINUTE_MS;
@@ -39,122 +43,6 @@ const BROWSERS: usize = 8;
 const BROWSER_KNOWN_MS: u64 = 90 * DAY_MS;
 /// Unlocks of its own prompts that an initiator has within a day.
 pub const UNLOCKS_PER_DAY: usize = 3;
-
-/// A keyed hash of a browser's secret (base64url): two are equal where the browsers are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct BrowserHash(pub String);
-
-/// The budget that a prompt is counted in. Prompts of one lane never delay those of another.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Lane {
-    /// A browser in which the user has succeeded before.
-    Known(BrowserHash),
-    /// The initiator asserts that it knew the user by a password or a session.
-    Vouched(ClientId),
-    /// All initiators that know no more than a username.
-    #[default]
-    Stranger,
-}
-
-impl Lane {
-    /// Whether the initiator knew no more than a username.
-    #[must_use]
-    pub fn is_stranger(&self) -> bool {
-        *self == Self::Stranger
-    }
-}
-
-/// A newly opened ceremony that wants to prompt the user.
-#[derive(Clone, Debug)]
-pub struct PromptRequest {
-    pub ceremony: CeremonyId,
-    pub client: ClientId,
-    /// How the initiator knew the user, if it may assert that.
-    pub prior_auth: PriorAuth,
-    /// The browser, where the initiator tells browsers apart.
-    pub browser: Option<BrowserHash>,
-    /// The ceremony's deadline.
-    pub until: UnixMillis,
-}
-
-/// Whether a ceremony rings.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PromptDecision {
-    /// Where it is counted if it rings.
-    pub lane: Lane,
-    /// Why it does not ring; none: it does.
-    pub suppression: Option<Suppression>,
-    /// Suppressed prompts that the user's phones should get a notice of now.
-    pub notice: Option<SuppressedPrompts>,
-}
-
-/// A rule that suppresses prompts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Suppression {
-    pub reason: SuppressionReason,
-    /// When it lets the next prompt pass, if nothing happens before then.
-    pub until: UnixMillis,
-}
-
-/// Prompts that were suppressed since the last notice of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SuppressedPrompts {
-    pub count: u32,
-    /// When the first of them was suppressed.
-    pub since: UnixMillis,
-}
-
-/// The rule by which a ceremony does not ring.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SuppressionReason {
-    /// The person said "not me" a while ago.
-    Muted,
-    /// The person declined this initiator's prompt a moment ago.
-    Quiet,
-    /// Too many wrong codes of the user's phones; only in records of earlier versions.
-    CodesSpent,
-    /// The lane's prompts of this hour are used up.
-    Hour,
-    /// Too soon after prompts without a success.
-    Wait,
-    /// The lane has its maximum of open ceremonies.
-    Live,
-    /// A ceremony whose initiator knew more of the user took its place; only in records of earlier
-    /// versions.
-    Displaced,
-}
-
-impl SuppressionReason {
-    /// Its name in logs and records.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Muted => "muted",
-            Self::Quiet => "quiet",
-            Self::CodesSpent => "codes_spent",
-            Self::Hour => "hour",
-            Self::Wait => "wait",
-            Self::Live => "live",
-            Self::Displaced => "displaced",
-        }
-    }
-
-    /// The key of the configuration that sets the rule's number.
-    #[must_use]
-    pub const fn setting(self) -> Option<&'static str> {
-        match self {
-            Self::Muted => Some("prompts.not_me_mute_s"),
-            Self::Quiet => Some("prompts.declined_quiet_s"),
-            Self::Hour => Some("prompts.per_hour"),
-            Self::Wait => Some("prompts.waits_s"),
-            Self::Live => Some("prompts.live"),
-            Self::CodesSpent | Self::Displaced => None,
-        }
-    }
-}
 
 /// The prompt counts and pauses of one username.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,22 +98,6 @@ struct Browser {
     succeeded: UnixMillis,
     #[serde(default)]
     budget: Budget,
-}
-
-/// The end of a ceremony, as far as it changes the prompt state.
-#[derive(Clone, Debug)]
-pub struct CeremonyEnd {
-    pub ceremony: CeremonyId,
-    pub client: ClientId,
-    /// The lane that it was admitted in.
-    pub lane: Lane,
-    /// The browser that opened it.
-    pub browser: Option<BrowserHash>,
-    /// Whether it reached a phone as a prompt.
-    pub rang: bool,
-    pub outcome: Outcome,
-    pub reason: Option<Reason>,
-    pub at: UnixMillis,
 }
 
 impl UserPromptState {

@@ -2,18 +2,18 @@
 
 use fido_relay_proto::ClientId;
 
+use super::SuppressionReason as Rule;
 use super::*;
 
 const NOON: UnixMillis = UnixMillis(1_800_000_000_000);
 const MINUTE: u64 = 60_000;
 
-/// A user, and what was asked of them so far.
+/// A user with a prompt state.
 struct Person {
     standing: UserPromptState,
     policy: Policy,
     now: UnixMillis,
     asked: u16,
-    /// The lane of the last one that was asked.
     lane: Lane,
 }
 
@@ -39,26 +39,26 @@ impl Person {
         }
     }
 
-    fn admit(&mut self, ask: &PromptRequest) -> Option<SuppressionReason> {
+    fn admit(&mut self, ask: &PromptRequest) -> Option<Rule> {
         let admission = self.standing.admit(&self.policy, self.now, ask);
         self.lane = admission.lane;
         admission.suppression.map(|suppression| suppression.reason)
     }
 
-    /// An asker that knows the username and no more.
-    fn asked(&mut self) -> Option<SuppressionReason> {
+    /// An initiator that knows only the username.
+    fn asked(&mut self) -> Option<Rule> {
         let ask = self.ask(PriorAuth::None, None);
         self.admit(&ask)
     }
 
     /// An initiator that vouches for the user.
-    fn asked_by(&mut self, client: ClientId) -> Option<SuppressionReason> {
+    fn asked_by(&mut self, client: ClientId) -> Option<Rule> {
         let ask = PromptRequest { client, ..self.ask(PriorAuth::Password, None) };
         self.admit(&ask)
     }
 
     /// A browser that its page tells from others.
-    fn asked_from(&mut self, browser: &str) -> Option<SuppressionReason> {
+    fn asked_from(&mut self, browser: &str) -> Option<Rule> {
         let ask = self.ask(PriorAuth::None, Some(browser));
         self.admit(&ask)
     }
@@ -118,9 +118,9 @@ fn three_prompts_are_free_and_then_the_pauses_grow_to_half_an_hour() {
         person.ends(Outcome::Cancelled, None);
     }
     for pause in [MINUTE, 5 * MINUTE, 30 * MINUTE, 30 * MINUTE] {
-        assert_eq!(person.asked(), Some(SuppressionReason::Wait));
+        assert_eq!(person.asked(), Some(Rule::Wait));
         person.waits(pause - 1);
-        assert_eq!(person.asked(), Some(SuppressionReason::Wait), "{pause} ms are not over");
+        assert_eq!(person.asked(), Some(Rule::Wait), "{pause} ms are not over");
         person.waits(1);
         assert_eq!(person.asked(), None, "{pause} ms are over");
         person.ends(Outcome::Expired, Some(Reason::Deadline));
@@ -136,7 +136,7 @@ fn one_that_is_held_back_does_not_make_the_pause_longer() {
     }
     for _ in 0..50 {
         person.waits(1000);
-        assert_eq!(person.asked(), Some(SuppressionReason::Wait));
+        assert_eq!(person.asked(), Some(Rule::Wait));
     }
     person.waits(10_000);
     assert_eq!(person.asked(), None, "an attacker cannot push the pause ahead of them");
@@ -170,7 +170,7 @@ fn cancelling_early_gives_nothing_back() {
         // Its phone's word may come later than the cancellation.
         person.ends_as(SHOP, None, false, (Outcome::Cancelled, None));
     }
-    assert_eq!(person.asked(), Some(SuppressionReason::Wait));
+    assert_eq!(person.asked(), Some(Rule::Wait));
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_success_makes_its_own_lane_free_again_and_no_other() {
         assert_eq!(person.asked_from("laptop"), None);
         person.ends_as(SHOP, Some("laptop"), true, (Outcome::Succeeded, None));
     }
-    assert_eq!(person.asked(), Some(SuppressionReason::Wait), "strangers gain nothing by it");
+    assert_eq!(person.asked(), Some(Rule::Wait), "strangers gain nothing by it");
     person.waits(MINUTE);
     assert_eq!(person.asked(), None);
     person.ends(Outcome::Succeeded, None);
@@ -193,7 +193,7 @@ fn a_success_makes_its_own_lane_free_again_and_no_other() {
         assert_eq!(person.asked(), None);
         person.ends(Outcome::Cancelled, None);
     }
-    assert_eq!(person.asked(), Some(SuppressionReason::Wait));
+    assert_eq!(person.asked(), Some(Rule::Wait));
 }
 
 #[test]
@@ -203,9 +203,9 @@ fn a_success_that_rang_on_no_phone_frees_nothing_and_makes_its_browser_known() {
         person.asked();
         person.ends(Outcome::Cancelled, None);
     }
-    assert_eq!(person.asked_from("laptop"), Some(SuppressionReason::Wait));
+    assert_eq!(person.asked_from("laptop"), Some(Rule::Wait));
     person.ends_as(SHOP, Some("laptop"), false, (Outcome::Succeeded, None));
-    assert_eq!(person.asked(), Some(SuppressionReason::Wait), "an attacker gains no prompt by it");
+    assert_eq!(person.asked(), Some(Rule::Wait), "an attacker gains no prompt by it");
     assert_eq!(person.asked_from("laptop"), None);
 }
 
@@ -218,16 +218,16 @@ fn an_hour_has_ten_prompts_of_strangers_and_twenty_of_each_initiator_that_vouche
         person.ends(Outcome::Cancelled, None);
         person.waits(1);
     }
-    assert_eq!(person.asked(), Some(SuppressionReason::Hour));
+    assert_eq!(person.asked(), Some(Rule::Hour));
     for client in [SHOP, BANK] {
         for _ in 0..20 {
             assert_eq!(person.asked_by(client), None);
             person.ends_as(client, None, true, (Outcome::Cancelled, None));
         }
-        assert_eq!(person.asked_by(client), Some(SuppressionReason::Hour));
+        assert_eq!(person.asked_by(client), Some(Rule::Hour));
     }
     person.waits(60 * MINUTE);
-    assert_eq!(person.asked(), Some(SuppressionReason::Hour), "they are counted by the minute");
+    assert_eq!(person.asked(), Some(Rule::Hour), "they are counted by the minute");
     person.waits(MINUTE - 10);
     assert_eq!(person.asked(), None);
 }
@@ -248,14 +248,14 @@ fn three_live_at_a_time_in_a_lane_and_a_place_is_free_when_one_ends_or_expires()
     for _ in 0..3 {
         assert_eq!(person.asked(), None);
     }
-    assert_eq!(person.asked(), Some(SuppressionReason::Live));
+    assert_eq!(person.asked(), Some(Rule::Live));
     assert_eq!(person.asked_by(BANK), None, "another lane");
     person.asked = 2;
     person.lane = Lane::Stranger;
     person.ends(Outcome::Cancelled, None);
     person.asked = 100;
     assert_eq!(person.asked(), None);
-    assert_eq!(person.asked(), Some(SuppressionReason::Live));
+    assert_eq!(person.asked(), Some(Rule::Live));
     person.waits(2 * MINUTE);
     assert_eq!(person.asked(), None, "an expiry needs no word");
 }
@@ -270,12 +270,8 @@ fn a_flood_by_the_name_alone_costs_the_other_lanes_nothing() {
     }
     person.lane = Lane::Stranger;
     person.says_not_me();
-    assert_eq!(person.asked(), Some(SuppressionReason::Muted));
-    assert_eq!(
-        person.asked_from("nobody knows it"),
-        Some(SuppressionReason::Muted),
-        "it is a stranger"
-    );
+    assert_eq!(person.asked(), Some(Rule::Muted));
+    assert_eq!(person.asked_from("nobody knows it"), Some(Rule::Muted), "it is a stranger");
     assert_eq!(person.asked_by(SHOP), None);
     assert_eq!(person.asked_from("laptop"), None);
 }
@@ -303,9 +299,9 @@ fn not_me_mutes_strangers_of_all_initiators_for_twenty_minutes() {
     person.says_not_me();
     assert!(person.standing.is_after_not_me(person.now));
     let ask = PromptRequest { client: BANK, ..person.ask(PriorAuth::None, None) };
-    assert_eq!(person.admit(&ask), Some(SuppressionReason::Muted), "other initiators too");
+    assert_eq!(person.admit(&ask), Some(Rule::Muted), "other initiators too");
     person.waits(20 * MINUTE - 1);
-    assert_eq!(person.asked(), Some(SuppressionReason::Muted));
+    assert_eq!(person.asked(), Some(Rule::Muted));
     person.waits(1);
     assert_eq!(person.asked(), None);
     assert!(!person.standing.is_after_not_me(person.now));
@@ -317,8 +313,8 @@ fn not_me_to_one_that_vouches_mutes_strangers_and_that_initiator_alone() {
     person.succeeds_in("laptop");
     person.asked_by(SHOP);
     person.says_not_me();
-    assert_eq!(person.asked_by(SHOP), Some(SuppressionReason::Muted));
-    assert_eq!(person.asked(), Some(SuppressionReason::Muted));
+    assert_eq!(person.asked_by(SHOP), Some(Rule::Muted));
+    assert_eq!(person.asked(), Some(Rule::Muted));
     assert_eq!(person.asked_by(BANK), None);
     assert_eq!(person.asked_from("laptop"), None);
 }
@@ -328,7 +324,7 @@ fn after_a_plain_no_the_same_initiator_is_quiet_for_a_minute_and_others_are_not(
     let mut person = Person::new();
     person.asked();
     person.ends(Outcome::Denied, Some(Reason::Declined));
-    assert_eq!(person.asked(), Some(SuppressionReason::Quiet));
+    assert_eq!(person.asked(), Some(Rule::Quiet));
     let ask = PromptRequest { client: BANK, ..person.ask(PriorAuth::None, None) };
     assert_eq!(person.admit(&ask), None);
     person.waits(MINUTE);
@@ -379,18 +375,18 @@ fn an_initiator_lifts_the_pauses_of_its_own_prompts_three_times_a_day() {
         person.asked();
         person.ends(Outcome::Cancelled, None);
     }
-    assert_eq!(person.asked(), Some(SuppressionReason::Wait));
+    assert_eq!(person.asked(), Some(Rule::Wait));
     assert_eq!(person.standing.unlock(&person.policy, person.now, SHOP), Ok(()));
     let others = PromptRequest { client: BANK, ..person.ask(PriorAuth::None, None) };
-    assert_eq!(person.admit(&others), Some(SuppressionReason::Wait), "of no other");
+    assert_eq!(person.admit(&others), Some(Rule::Wait), "of no other");
     assert_eq!(person.asked(), None);
     person.ends(Outcome::Cancelled, None);
-    assert_eq!(person.asked(), Some(SuppressionReason::Wait), "for one prompt");
+    assert_eq!(person.asked(), Some(Rule::Wait), "for one prompt");
     assert_eq!(person.standing.unlock(&person.policy, person.now, SHOP), Ok(()));
     person.lane = Lane::Stranger;
     person.says_not_me();
     assert_eq!(person.standing.unlock(&person.policy, person.now, SHOP), Ok(()));
-    assert_eq!(person.asked(), Some(SuppressionReason::Muted), "\"not me\" is the person's");
+    assert_eq!(person.asked(), Some(Rule::Muted), "\"not me\" is the person's");
     let first_again = NOON.plus_millis(DAY_MS);
     let fourth = person.standing.unlock(&person.policy, person.now, SHOP);
     assert_eq!(fourth, Err(first_again), "the fourth");
@@ -402,17 +398,17 @@ fn an_initiator_lifts_the_pauses_of_its_own_prompts_three_times_a_day() {
 /// at it this rule does not.
 #[test]
 fn each_rule_says_when_it_lets_pass() {
-    type Story = (SuppressionReason, fn(&mut Person));
+    type Story = (Rule, fn(&mut Person));
     let stories: [Story; 5] = [
-        (SuppressionReason::Muted, |person| {
+        (Rule::Muted, |person| {
             person.asked();
             person.says_not_me();
         }),
-        (SuppressionReason::Quiet, |person| {
+        (Rule::Quiet, |person| {
             person.asked();
             person.ends(Outcome::Denied, Some(Reason::Declined));
         }),
-        (SuppressionReason::Hour, |person| {
+        (Rule::Hour, |person| {
             person.policy.free_prompts = 100;
             for _ in 0..10 {
                 person.asked();
@@ -420,14 +416,14 @@ fn each_rule_says_when_it_lets_pass() {
                 person.waits(40_000);
             }
         }),
-        (SuppressionReason::Wait, |person| {
+        (Rule::Wait, |person| {
             for _ in 0..4 {
                 person.asked();
                 person.ends(Outcome::Cancelled, None);
                 person.waits(61_000);
             }
         }),
-        (SuppressionReason::Live, |person| {
+        (Rule::Live, |person| {
             for _ in 0..3 {
                 person.asked();
                 person.waits(1000);
@@ -485,7 +481,7 @@ fn a_clock_that_is_set_back_makes_no_pause_longer_than_it_is() {
     person.lane = Lane::Stranger;
     person.says_not_me();
     person.now = NOON;
-    assert_eq!(person.asked(), Some(SuppressionReason::Muted));
+    assert_eq!(person.asked(), Some(Rule::Muted));
     person.waits(24 * 60 * MINUTE);
     assert_eq!(person.asked(), None);
 }
@@ -499,6 +495,6 @@ fn a_record_of_an_earlier_version_keeps_what_strangers_had_used_up() {
         "quiet":[],"wrong_codes":[1800000000000],"touched":1800000000000}"#;
     let mut person = Person::new();
     person.standing = serde_json::from_str(earlier).unwrap();
-    assert_eq!(person.asked(), Some(SuppressionReason::Wait));
+    assert_eq!(person.asked(), Some(Rule::Wait));
     assert_eq!(person.asked_by(SHOP), None);
 }

@@ -1,16 +1,16 @@
-//! Counting in a few words: a rate in one number, and the rare list of policy errors.
+//! Rate limits of one socket in little memory: a token bucket in one number, and the times of policy
+//! errors.
 
 use super::limits::FrameBudget;
 
-/// The generic cell rate algorithm: a token bucket held as the one instant at which it will be
-/// full again.
+/// The generic cell rate algorithm: a token bucket, stored as the time at which it will be full.
 #[derive(Debug, Default)]
 pub(super) struct TokenBucket {
     full_at: u64,
 }
 
 impl TokenBucket {
-    /// Takes one frame out of the budget; tells whether there was one. A refused frame costs
+    /// Takes one frame out of the budget; returns whether there was one. A refused frame costs
     /// nothing, so that a peer that slows down is served again at once.
     pub(super) fn admit(&mut self, now: u64, budget: FrameBudget) -> bool {
         let from = self.full_at.max(now);
@@ -24,20 +24,20 @@ impl TokenBucket {
     }
 }
 
-/// The policy errors of one socket. Most sockets never make one, so nothing is kept for them.
+/// The policy errors of one socket. Allocates at the first error, since most sockets have none.
 #[derive(Debug, Default)]
 pub(super) struct PolicyErrors {
     recent: Option<Box<ErrorTimes>>,
 }
 
-/// When the latest errors were, the oldest first.
+/// The times of the latest errors, oldest first.
 #[derive(Debug, Default)]
 struct ErrorTimes {
     times: Vec<u64>,
 }
 
 impl PolicyErrors {
-    /// Counts one error; tells whether there are now `limit` of them within `window_ms`.
+    /// Counts one error; returns whether there are now `limit` of them within `window_ms`.
     pub(super) fn count(&mut self, now: u64, limit: usize, window_ms: u64) -> bool {
         let times = &mut self.recent.get_or_insert_default().times;
         times.retain(|then| now.saturating_sub(*then) < window_ms);

@@ -1,10 +1,8 @@
-//! Every way for a device socket to end, with its name and its close code.
+//! The ways in which a device socket ends, each with its name and close code.
 
-/// Why a socket ends. The name goes to the log and to a counter, the code to the peer.
+/// Why a socket ends. Logs and counters have the name, the peer gets the code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CloseReason {
-    /// 1001: the node stops; reconnect elsewhere.
-    GoingAway,
     /// 1001: nothing came back to several pings.
     Silent,
     /// 1001: the peer did not take a write in time.
@@ -43,7 +41,7 @@ pub enum CloseReason {
     AppTooOld,
     /// 4429: too many sockets or handshakes from there; slow down.
     TooManySockets,
-    /// No code: the peer said goodbye.
+    /// No code: the peer sent a Close frame.
     PeerClosed,
     /// No code: the connection broke.
     ConnectionLost,
@@ -51,8 +49,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// Every reason, for counters that start at zero.
-    pub const ALL: [Self; 22] = [
-        Self::GoingAway,
+    pub const ALL: [Self; 21] = [
         Self::Silent,
         Self::WriteStalled,
         Self::Protocol,
@@ -76,11 +73,11 @@ impl CloseReason {
         Self::ConnectionLost,
     ];
 
-    /// The WebSocket close code (RFC 6455 section 7.4), or none when nobody is left to tell.
+    /// The WebSocket close code (RFC 6455 section 7.4); none where the peer is gone.
     #[must_use]
     pub const fn code(self) -> Option<u16> {
         Some(match self {
-            Self::GoingAway | Self::Silent | Self::WriteStalled => 1001,
+            Self::Silent | Self::WriteStalled => 1001,
             Self::Protocol => 1002,
             Self::Binary => 1003,
             Self::NotUtf8 => 1007,
@@ -103,7 +100,6 @@ impl CloseReason {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::GoingAway => "going_away",
             Self::Silent => "silent",
             Self::WriteStalled => "write_stalled",
             Self::Protocol => "protocol",
@@ -128,11 +124,10 @@ impl CloseReason {
         }
     }
 
-    /// What it means, and what the app does then, for the documents.
+    /// What it means, and what the app should do, for the documents of the interface.
     #[must_use]
     pub const fn meaning(self) -> &'static str {
         match self {
-            Self::GoingAway => "the node stops: reconnect elsewhere (not sent by this version)",
             Self::Silent => "nothing came back to several pings: reconnect",
             Self::WriteStalled => "a write was not taken in time: reconnect",
             Self::Protocol => "a frame that is not the WebSocket protocol's",

@@ -1,4 +1,4 @@
-//! What one device socket may cost, each number with its reason.
+//! The limits of a device socket, each with its reason.
 
 use fido_relay_proto::device::{FrameError, SocketLimits};
 use fido_relay_proto::limits::{FRAME_AFTER_AUTH, FRAME_BEFORE_AUTH, JSON_DEPTH, JSON_KEYS};
@@ -7,47 +7,46 @@ use fido_relay_proto::{DeviceFrame, shape};
 /// A sustained rate with a burst on top.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameBudget {
-    /// Milliseconds that each frame costs: 100 is ten a second, sustained.
+    /// Milliseconds per frame: 100 is ten a second, sustained.
     pub every_ms: u64,
-    /// Frames at once after a silence; at least 1.
+    /// Frames at once after a pause; at least 1.
     pub burst: u32,
 }
 
 /// The limits of a device socket. Times are milliseconds, sizes bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// One frame before the device is known: an `auth` frame and no more.
+    /// Largest frame before authentication: an `auth` frame.
     pub frame_before_auth: usize,
-    /// One frame of a known device: a card's answer with room to spare.
+    /// Largest frame after authentication: a card's answer with room to spare.
     pub frame_after_auth: usize,
-    /// Arrays and objects within one another, in any frame.
+    /// Nesting of arrays and objects in a frame.
     pub json_depth: usize,
-    /// Object keys in any frame.
+    /// Object keys in a frame.
     pub json_keys: usize,
     /// Text frames.
     pub text: FrameBudget,
     /// Pings and pongs. The burst leaves room for the pongs that a sleeping phone's network held
     /// back and the app's own pings.
     pub control: FrameBudget,
-    /// As many policy errors within [`Self::policy_window_ms`] close the socket; at least 1.
+    /// Policy errors within [`Self::policy_window_ms`] that close the socket; at least 1.
     pub policy_errors: usize,
     /// The window of [`Self::policy_errors`].
     pub policy_window_ms: u64,
-    /// Between two pings, in the middle. Below the half minute after which mobile networks
-    /// forget an idle connection.
+    /// Mean interval of pings. Below the half minute after which mobile networks drop an idle
+    /// connection.
     pub ping_every_ms: u64,
-    /// As much earlier or later a ping may come, so that sockets accepted together do not ping
-    /// together.
+    /// Jitter of pings in both directions, so that sockets accepted together do not ping together.
     pub ping_jitter_ms: u64,
-    /// Pings that may stay without any sign of life; when the next one is due the socket ends.
+    /// Pings without any frame in return; the socket ends when the next one is due.
     pub silent_pings: u8,
-    /// No proof vouches for a socket longer than this.
+    /// Longest time for which one proof authenticates a socket.
     pub auth_lifetime_ms: u64,
-    /// As much earlier a proof may be asked for again, so that sockets accepted together do not
+    /// Jitter by which a new proof is requested earlier, so that sockets accepted together do not
     /// sign together.
     pub auth_jitter_ms: u64,
-    /// For signing again. Longer than the first time: the socket is known, and a phone that
-    /// dozes answers late. It lies within [`Self::auth_lifetime_ms`].
+    /// Time for a new proof, which lies within [`Self::auth_lifetime_ms`]. Longer than for the first:
+    /// a dozing phone answers late.
     pub reauth_within_ms: u64,
 }
 
@@ -73,17 +72,17 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// Reads a frame of a device, on whichever road it came.
+    /// Decodes a device's frame, from a socket or by pull.
     ///
     /// # Errors
-    /// [`FrameError`] if it is none, or is nested too deep or has too many keys.
+    /// [`FrameError`] if it is invalid, nested too deep or has too many keys.
     pub fn decode(&self, text: &str) -> Result<DeviceFrame, FrameError> {
         shape::check(text.as_bytes(), self.json_depth, self.json_keys)
             .map_err(|_| FrameError::Invalid)?;
         DeviceFrame::decode(text)
     }
 
-    /// What the app is told, to keep within.
+    /// The limits that `welcome` tells the app.
     #[must_use]
     pub fn to_wire(&self) -> SocketLimits {
         SocketLimits {
@@ -99,25 +98,24 @@ impl Limits {
         earliest.saturating_add(jitter.of(self.ping_jitter_ms.saturating_mul(2)))
     }
 
-    /// Milliseconds until a proof is asked for again.
+    /// Milliseconds until a new proof is requested.
     pub(super) fn reauth_in(&self, jitter: Jitter) -> u64 {
         let latest = self.auth_lifetime_ms.saturating_sub(self.reauth_within_ms);
         latest.saturating_sub(jitter.of(self.auth_jitter_ms))
     }
 }
 
-/// A random part of one, drawn by the caller afresh for each call.
+/// A random fraction from 0 to 1, drawn by the caller for each call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Jitter(u16);
 
 impl Jitter {
-    /// From 16 random bits.
     #[must_use]
     pub const fn from_bits(bits: u16) -> Self {
         Self(bits)
     }
 
-    /// This part of `span`, from 0 to just `span`.
+    /// This fraction of `span`.
     fn of(self, span: u64) -> u64 {
         let scaled = u128::from(span) * u128::from(self.0) / u128::from(u16::MAX);
         u64::try_from(scaled).unwrap_or(span)

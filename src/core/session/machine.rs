@@ -10,85 +10,89 @@ use super::close::CloseReason;
 use super::limits::{Jitter, Limits};
 use super::nonce::Nonce;
 
-/// What to do about something that came in.
+/// The action that follows an input.
 #[derive(Debug)]
 pub enum Action {
-    /// Nothing.
     Nothing,
-    /// Hold this proof against this nonce, then call [`Session::on_auth_result`].
+    /// Verify the proof against the nonce, then call [`Session::on_auth_result`].
     Verify {
-        /// What the device sent.
         auth: Auth,
-        /// What it must have signed.
         nonce: Nonce,
     },
-    /// A frame of a known device, within its budget; never [`DeviceFrame::Auth`] or
+    /// Handle a frame of an authenticated device; never [`DeviceFrame::Auth`] or
     /// [`DeviceFrame::Ping`].
     Deliver(DeviceFrame),
-    /// Send this.
+    /// Send this frame.
     Reply(RelayFrame),
-    /// End the socket.
     Close(CloseReason),
 }
 
-/// What to do because time has passed.
+/// The action that follows a timer.
 #[derive(Debug)]
 pub enum Tick {
     /// Nothing: sleep until [`Session::wakes_at`].
     Nothing,
-    /// Send a ping.
     Ping,
-    /// Send this.
+    /// Send this frame.
     Send(RelayFrame),
-    /// End the socket.
     Close(CloseReason),
 }
 
-/// Why a proof did not make a device known.
+/// Why a proof did not authenticate a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthFailure {
-    /// The proof is not good, or not of the device that this socket belongs to.
+    /// The proof is invalid, or of another device than the socket's.
     Refused,
-    /// The device was revoked. Before the device is known this shows as any other refusal.
+    /// The device was revoked. At the first proof the peer sees this as [`Self::Refused`].
     Revoked,
-    /// It could not be found out.
+    /// The store could not be read.
     Unavailable,
 }
 
-/// Who is on the other side, as far as is known.
+/// The authentication state of a socket.
 #[derive(Debug)]
 enum SessionState {
-    /// Nobody yet; must sign this.
-    Awaiting { nonce: Box<Nonce>, until: u64 },
-    /// Nobody yet; the proof is being checked.
-    Checking { until: u64 },
-    /// The device; must sign again at this time.
-    Live { again_at: u64 },
-    /// The device; was asked to sign this.
-    Renewing { nonce: Box<Nonce>, until: u64 },
-    /// The device; the new proof is being checked.
-    Rechecking { until: u64 },
-    /// Over.
+    /// Waits for the first proof.
+    Awaiting {
+        nonce: Box<Nonce>,
+        until: u64,
+    },
+    /// The first proof is being verified.
+    Checking {
+        until: u64,
+    },
+    /// Authenticated until a new proof is requested.
+    Live {
+        again_at: u64,
+    },
+    /// Authenticated; waits for a new proof.
+    Renewing {
+        nonce: Box<Nonce>,
+        until: u64,
+    },
+    /// Authenticated; the new proof is being verified.
+    Rechecking {
+        until: u64,
+    },
     Ended(CloseReason),
 }
 
-/// One device socket, in one cache line or little more: there is one of these for every idle
-/// phone.
+/// One device socket. It fits into little more than one cache line, since every idle phone has one.
 #[derive(Debug)]
 pub struct Session {
-    standing: SessionState,
+    state: SessionState,
     limits: Arc<Limits>,
     text: TokenBucket,
     control: TokenBucket,
     errors: PolicyErrors,
     ping_at: u64,
-    /// Pings since the last sign of life.
+    /// Pings since the last input.
     silent: u8,
 }
 
 impl Session {
-    /// A socket that was accepted, and the `hello` to send. `auth_deadline` is the caller's: it
-    /// counts from the TCP accept, so that TLS and headers are covered by the same allowance.
+    /// A new session and the `hello` to send. `auth_deadline` counts from the TCP accept, so that one
+    /// deadline covers TLS and HTTP headers, too.
     #[must_use]
     pub fn accept(
         now: u64,
@@ -101,7 +105,7 @@ impl Session {
             auth_within_s: auth_deadline.saturating_sub(now) / 1000,
         };
         let session = Self {
-            standing: SessionState::Awaiting { nonce: Box::new(nonce), until: auth_deadline },
+            state: SessionState::Awaiting { nonce: Box::new(nonce), until: auth_deadline },
             limits,
             text: TokenBucket::default(),
             control: TokenBucket::default(),
@@ -112,10 +116,10 @@ impl Session {
         (session, hello)
     }
 
-    /// Whether the device is known and the socket not at its end.
+    /// Whether the device is authenticated and the socket open.
     #[must_use]
     pub fn is_live(&self) -> bool {
-        match self.standing {
+        match self.state {
             SessionState::Live { .. }
             | SessionState::Renewing { .. }
             | SessionState::Rechecking { .. } => true,
@@ -125,10 +129,10 @@ impl Session {
         }
     }
 
-    /// Why the socket ended, if it has.
+    /// Why the socket has ended, if it has.
     #[must_use]
     pub fn ended(&self) -> Option<CloseReason> {
-        match self.standing {
+        match self.state {
             SessionState::Ended(reason) => Some(reason),
             SessionState::Awaiting { .. }
             | SessionState::Checking { .. }
@@ -138,10 +142,10 @@ impl Session {
         }
     }
 
-    /// When [`Session::on_tick`] has something to do next; the end of time if never.
+    /// When [`Session::on_tick`] must be called next; `u64::MAX`: never.
     #[must_use]
     pub fn wakes_at(&self) -> u64 {
-        match self.standing {
+        match self.state {
             SessionState::Awaiting { until, .. } | SessionState::Checking { until } => until,
             SessionState::Live { again_at: due }
             | SessionState::Renewing { until: due, .. }
@@ -150,7 +154,7 @@ impl Session {
         }
     }
 
-    /// A text message came in, whole.
+    /// Handles a complete text message.
     pub fn on_text(&mut self, now: u64, text: &str) -> Action {
         if let Some(reason) = self.over(now) {
             return Action::Close(reason);
@@ -177,13 +181,13 @@ impl Session {
                 | DeviceFrame::Answer(_)
                 | DeviceFrame::Decline(_)),
             ) => Action::Deliver(frame),
-            // An app may be newer than the relay: it is told, and no more.
+            // The app may be newer than the relay, so this is no policy error.
             Err(FrameError::UnknownType) => Action::Reply(error(FrameErrorCode::UnknownType)),
             Err(FrameError::Invalid) => self.policy_error(now, FrameErrorCode::InvalidFrame),
         }
     }
 
-    /// A binary message came in.
+    /// Handles a binary message.
     pub fn on_binary(&mut self, now: u64) -> Action {
         match self.over(now) {
             Some(reason) => Action::Close(reason),
@@ -191,7 +195,7 @@ impl Session {
         }
     }
 
-    /// A ping or pong came in. It does not put off the deadline of an `auth`.
+    /// Handles a ping or pong. It does not extend the deadline of an `auth`.
     pub fn on_control(&mut self, now: u64) -> Action {
         if let Some(reason) = self.over(now) {
             return Action::Close(reason);
@@ -206,8 +210,8 @@ impl Session {
         }
     }
 
-    /// What came of an [`Action::Verify`]. The first good proof is answered with `welcome`, later
-    /// ones with nothing.
+    /// Handles the result of an [`Action::Verify`]. The first valid proof is answered with `welcome`,
+    /// later ones with nothing.
     pub fn on_auth_result(
         &mut self,
         now: u64,
@@ -217,10 +221,10 @@ impl Session {
         if let Some(reason) = self.over(now) {
             return Action::Close(reason);
         }
-        let again = match self.standing {
+        let again = match self.state {
             SessionState::Checking { .. } => false,
             SessionState::Rechecking { .. } => true,
-            // A result that nobody waits for: a fault of the caller, harmless here.
+            // No verification is in progress: a fault of the caller, harmless here.
             SessionState::Awaiting { .. }
             | SessionState::Live { .. }
             | SessionState::Renewing { .. }
@@ -236,7 +240,7 @@ impl Session {
             (Err(AuthFailure::Revoked), true) => return self.close(CloseReason::Revoked),
         };
         let reauth_in = self.limits.reauth_in(jitter);
-        self.standing = SessionState::Live { again_at: now.saturating_add(reauth_in) };
+        self.state = SessionState::Live { again_at: now.saturating_add(reauth_in) };
         if again {
             return Action::Nothing;
         }
@@ -249,8 +253,8 @@ impl Session {
         })
     }
 
-    /// Time has passed. Does one thing at a time: sleep until [`Session::wakes_at`] afterwards,
-    /// which may be now. `fresh` is called only when a nonce is needed.
+    /// Handles the passing of time, one action at a time: sleep until [`Session::wakes_at`]
+    /// afterwards, which may be now. `fresh` is called only when a nonce is needed.
     pub fn on_tick(&mut self, now: u64, jitter: Jitter, fresh: impl FnOnce() -> Nonce) -> Tick {
         if let Some(reason) = self.over(now) {
             return Tick::Close(reason);
@@ -260,14 +264,14 @@ impl Session {
         }
         if now >= self.ping_at {
             if self.silent >= self.limits.silent_pings {
-                self.standing = SessionState::Ended(CloseReason::Silent);
+                self.state = SessionState::Ended(CloseReason::Silent);
                 return Tick::Close(CloseReason::Silent);
             }
             self.silent += 1;
             self.ping_at = now.saturating_add(self.limits.ping_in(jitter));
             return Tick::Ping;
         }
-        if let SessionState::Live { again_at } = self.standing
+        if let SessionState::Live { again_at } = self.state
             && now >= again_at
         {
             let nonce = fresh();
@@ -275,36 +279,36 @@ impl Session {
             let frame =
                 RelayFrame::Reauth { nonce: nonce.to_string(), auth_within_s: within / 1000 };
             let until = now.saturating_add(within);
-            self.standing = SessionState::Renewing { nonce: Box::new(nonce), until };
+            self.state = SessionState::Renewing { nonce: Box::new(nonce), until };
             return Tick::Send(frame);
         }
         Tick::Nothing
     }
 
-    /// The device has to sign again now, such as with another key: the next tick asks it to. One
-    /// that is asked already is not asked twice.
+    /// Requests a new proof at the next tick, for example after a key rotation, unless one is
+    /// requested already.
     pub fn renew(&mut self, now: u64) {
-        if let SessionState::Live { again_at } = &mut self.standing {
+        if let SessionState::Live { again_at } = &mut self.state {
             *again_at = now.min(*again_at);
         }
     }
 
-    /// Ends the socket for a reason of the caller's (a newer socket, a revocation, a broken
-    /// connection). The first reason stays.
+    /// Ends the socket for a reason of the caller (a newer socket, a revocation, a broken
+    /// connection). Returns the reason, which is the first one given.
     pub fn end(&mut self, reason: CloseReason) -> CloseReason {
         match self.ended() {
             Some(first) => first,
             None => {
-                self.standing = SessionState::Ended(reason);
+                self.state = SessionState::Ended(reason);
                 reason
             }
         }
     }
 
-    /// The end, if it has come, a missed deadline included: nothing counts after it, even if the
-    /// timer is late.
+    /// Why the socket has ended, a missed deadline included: inputs after a deadline are refused even
+    /// if the timer is late.
     fn over(&mut self, now: u64) -> Option<CloseReason> {
-        let reason = match self.standing {
+        let reason = match self.state {
             SessionState::Ended(reason) => return Some(reason),
             SessionState::Awaiting { until, .. } | SessionState::Checking { until }
                 if now >= until =>
@@ -325,8 +329,8 @@ impl Session {
         Some(self.end(reason))
     }
 
-    /// A frame before the device is known: one `auth`, and nothing after it but a `ping`. An app
-    /// that wakes while it authenticates must not lose the socket for asking whether it lives.
+    /// A frame before authentication: one `auth`, and `ping` frames, because an app that wakes during
+    /// the handshake must not lose the socket by checking it.
     fn first_frame(&mut self, now: u64, text: &str) -> Action {
         let frame = match self.limits.decode(text) {
             Ok(DeviceFrame::Ping(probe)) if self.text.admit(now, self.limits.text) => {
@@ -335,22 +339,22 @@ impl Session {
             other => other,
         };
         let failed = SessionState::Ended(CloseReason::Unauthenticated);
-        let standing = std::mem::replace(&mut self.standing, failed);
+        let before = std::mem::replace(&mut self.state, failed);
         if let (SessionState::Awaiting { nonce, until }, Ok(DeviceFrame::Auth(auth))) =
-            (standing, frame)
+            (before, frame)
         {
-            self.standing = SessionState::Checking { until };
+            self.state = SessionState::Checking { until };
             return Action::Verify { auth, nonce: *nonce };
         }
         Action::Close(CloseReason::Unauthenticated)
     }
 
-    /// An `auth` frame of a known device: welcome once, after it was asked for.
+    /// An `auth` frame of an authenticated device: valid once after each request.
     fn signed_again(&mut self, now: u64, auth: Auth) -> Action {
-        let nobody = SessionState::Ended(CloseReason::Internal);
-        match std::mem::replace(&mut self.standing, nobody) {
+        let placeholder = SessionState::Ended(CloseReason::Internal);
+        match std::mem::replace(&mut self.state, placeholder) {
             SessionState::Renewing { nonce, until } => {
-                self.standing = SessionState::Rechecking { until };
+                self.state = SessionState::Rechecking { until };
                 Action::Verify { auth, nonce: *nonce }
             }
             unasked @ (SessionState::Awaiting { .. }
@@ -358,13 +362,13 @@ impl Session {
             | SessionState::Live { .. }
             | SessionState::Rechecking { .. }
             | SessionState::Ended(_)) => {
-                self.standing = unasked;
+                self.state = unasked;
                 self.policy_error(now, FrameErrorCode::InvalidFrame)
             }
         }
     }
 
-    /// Tells the app in band, unless it was told too often.
+    /// Replies with an `error` frame, or closes after too many.
     fn policy_error(&mut self, now: u64, code: FrameErrorCode) -> Action {
         let Limits { policy_errors, policy_window_ms, .. } = *self.limits;
         if self.errors.count(now, policy_errors, policy_window_ms) {
@@ -378,7 +382,7 @@ impl Session {
     }
 }
 
-/// An `error` about no ceremony, in words of the relay's own.
+/// An `error` frame without a ceremony.
 #[must_use]
 pub fn error(code: FrameErrorCode) -> RelayFrame {
     RelayFrame::Error {

@@ -1,8 +1,8 @@
-//! One device socket without the socket: handshake, budgets and heartbeat as a pure state machine.
+//! The protocol of a device socket as a pure state machine: handshake, budgets and heartbeat.
 //!
-//! [`Session`] is told what came in and what time it is, and says what to do. It has no clock, no
-//! IO, no log, and knows nothing of WebSocket libraries, devices or ceremonies. Times are
-//! milliseconds of one monotonic clock, whatever its zero.
+//! [`Session`] takes inputs with the time of each, and gives the actions to perform. It has no clock,
+//! no IO, no log, and knows nothing of WebSocket libraries, devices or ceremonies. Times are
+//! milliseconds of a monotonic clock.
 //!
 //! ```text
 //!             hello               auth                    welcome
@@ -13,9 +13,9 @@
 //!                       ended ◀──────────────────────────────────────── │ 4401 ────────── │
 //! ```
 //!
-//! What is decided without looking into a frame (binary, too big, not UTF-8, bad framing) has its
-//! own close code in every state. Everything that depends on what a frame says before the device
-//! is known ends in the same 4401: whoever tries a proof learns nothing from how it fails.
+//! Faults that show without parsing a frame (binary, too big, not UTF-8, bad framing) have their own
+//! close codes in every state. Before authentication, every fault in a frame's content ends in the
+//! same 4401, so that a failed proof reveals nothing.
 
 mod budget;
 mod close;

@@ -97,6 +97,9 @@ const ROOMS: &[Room] = &[
     room("tasks", &[], LIBRARIES),
     room("rfc3339", &[], WORLD),
     room("address_prefix", &[], LIBRARIES),
+    // base64url and SHA-256 as functions of bytes.
+    room("encoding", &[], LIBRARIES),
+    room("private_file", &[], LIBRARIES),
     // Places where a test kills the process; empty in a release build.
     room("fault_point", &[], LIBRARIES),
     // Rules alone, like the core; how a ceremony is made is not their business.
@@ -105,12 +108,22 @@ const ROOMS: &[Room] = &[
     room("ports", &["core::ceremony", "core::prompt_limits", "rfc3339"], LIBRARIES),
     room(
         "security",
-        &["address_prefix", "core::ceremony", "ports", "security::random", "security::encryption"],
+        &[
+            "address_prefix",
+            "core::ceremony",
+            "encoding",
+            "ports",
+            "security::random",
+            "security::encryption",
+            "security::signing_key",
+        ],
         LIBRARIES,
     ),
     room("security::random", &[], LIBRARIES),
     // Cryptography without state: what the relay stores is sealed by the relay itself.
     room("security::encryption", &["security::random"], LIBRARIES),
+    // The one signer of JWS, for the relay's tokens and for push services.
+    room("security::signing_key", &["encoding"], LIBRARIES),
     // What is done, for every edge and command: a removed client's webhook endpoints go in the same
     // commit, so it knows their room; what holds a user's prompts back is seen and lifted here.
     room(
@@ -208,20 +221,30 @@ const ROOMS: &[Room] = &[
     // Told by the edge, and through ports by the rest; it renders, and serves nothing.
     room("metrics", &["core::ceremony", "core::session", "ports"], LIBRARIES),
     room("backends", &[], WORLD),
+    // How every backend calls others by HTTP: one set of limits.
+    room("backends::outbound", &["ports", "trust"], NOT_A_CALLERS),
     room(
         "backends::embedded",
-        &["core::ceremony", "ports", "tasks", "security::random"],
+        &["core::ceremony", "ports", "private_file", "tasks", "security::random"],
         NOT_A_STORES,
     ),
     room("backends::nats", &["core::ceremony", "ports", "tasks", "security::random"], NOT_A_STORES),
     room(
         "backends::fido_http",
-        &["core::ceremony", "ports", "tasks", "security::random", "trust"],
+        &[
+            "backends::outbound",
+            "core::ceremony",
+            "encoding",
+            "ports",
+            "tasks",
+            "security::random",
+            "trust",
+        ],
         NOT_A_CALLERS,
     ),
     room(
         "backends::fido_builtin",
-        &["core::ceremony", "ports", "tasks", "security::random"],
+        &["core::ceremony", "encoding", "ports", "tasks", "security::random"],
         LIBRARIES,
     ),
     // Signs what it sends, and keeps its keys sealed, as the relay keeps a FIDO2 server's sessions.
@@ -238,9 +261,20 @@ const ROOMS: &[Room] = &[
         ],
         LIBRARIES,
     ),
-    room("backends::webhook_http", &["ports", "trust"], NOT_A_CALLERS),
+    room("backends::webhook_http", &["ports", "trust", "backends::outbound"], NOT_A_CALLERS),
     // Pauses and salts are drawn; endpoints of Web Push are called by a port.
-    room("backends::push", &["ports", "security::random", "trust"], NOT_A_CALLERS),
+    room(
+        "backends::push",
+        &[
+            "ports",
+            "backends::outbound",
+            "encoding",
+            "security::random",
+            "security::signing_key",
+            "trust",
+        ],
+        NOT_A_CALLERS,
+    ),
     room("softcard", &["security::random"], LIBRARIES),
     room(
         "phone",

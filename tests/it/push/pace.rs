@@ -15,9 +15,9 @@ use super::far::{Answer, Far};
 use super::scene::{Scene, apns_target, fcm_target, quick, sent, wake};
 use super::webpush::endpoint;
 
-async fn apns_at(scene: &Scene, far: &Far, pace: DispatchLimits) -> PushServices {
+async fn apns_at(scene: &Scene, far: &Far, limits: DispatchLimits) -> PushServices {
     let apns = Some(scene.apns(far));
-    scene.services(PushSettings { apns, pace, ..scene.settings() }).await
+    scene.services(PushSettings { apns, limits, ..scene.settings() }).await
 }
 
 #[tokio::test]
@@ -96,12 +96,12 @@ async fn no_origin_and_no_service_waits_for_another_that_is_slow() {
     let (slow, well) = (Far::plain().await, Far::plain().await);
     let fcm = Far::start(&scene.authority).await;
     slow.usually(Answer::Held);
-    let pace =
-        DispatchLimits { places: 40, calls: 16, call_limit: Duration::from_secs(20), ..quick() };
+    let limits =
+        DispatchLimits { slots: 40, calls: 16, call_limit: Duration::from_secs(20), ..quick() };
     let settings = PushSettings {
         webpush: Some(scene.webpush()),
         fcm: Some(scene.fcm(&fcm)),
-        pace,
+        limits,
         ..scene.settings()
     };
     let services = scene.services(settings).await;
@@ -131,8 +131,8 @@ async fn ten_thousand_wakes_at_once_take_a_thousand_places_and_sixty_four_calls(
     let scene = Scene::new();
     let far = Far::start(&scene.authority).await;
     far.usually(Answer::Held);
-    let pace = DispatchLimits { call_limit: Duration::from_secs(9), ..DispatchLimits::default() };
-    let services = apns_at(&scene, &far, pace).await;
+    let limits = DispatchLimits { call_limit: Duration::from_secs(9), ..DispatchLimits::default() };
+    let services = apns_at(&scene, &far, limits).await;
     let all = (0..10_000).map(|_| services.wake(wake(apns_target(), 60)));
     let mut all: FuturesUnordered<_> = all.collect();
     let mut full = 0;

@@ -50,7 +50,7 @@ pub(crate) fn quick() -> DispatchLimits {
     DispatchLimits {
         call_limit: Duration::from_millis(1_500),
         first_retry: Duration::from_millis(20),
-        pause: Duration::from_millis(400),
+        breaker_pause: Duration::from_millis(400),
         ..DispatchLimits::default()
     }
 }
@@ -137,7 +137,7 @@ impl Scene {
         PushSettings {
             text: TEXT.to_owned(),
             ca_file: Some(self.path().join("ca.pem")),
-            pace: quick(),
+            limits: quick(),
             ..PushSettings::default()
         }
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use fido_relay_webauthn::authentication::{self, CredentialRecord};
 use fido_relay_webauthn::{
-    Answer, AttestationPolicy, Bytes, Expected, KeptAnswer, Metadata, UnixTime, registration,
-    verify_kept,
+    Answer, AttestationPolicy, Bytes, Expected, StoredAnswer, Metadata, UnixTime, registration,
+    verify_stored,
 };
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
@@ -23,7 +23,7 @@ fuzz_target!(|input: &[u8]| {
     match part {
         b'j' => drop(Answer::parse(bytes)),
         b'a' => {
-            let _ = verify_kept(CREATE, KeptAnswer::Attestation(bytes));
+            let _ = verify_stored(CREATE, StoredAnswer::Attestation(bytes));
             register(CREATE, bytes);
         }
         b'c' => register(bytes, &[0xa0]),

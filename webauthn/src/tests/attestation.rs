@@ -4,7 +4,7 @@ use ciborium::Value;
 
 use super::forge::{Forge, cbor};
 use super::{ALGORITHMS, EDDSA, ES256, NOW, ORIGIN, expected, parse};
-use crate::attestation::{AttestationPolicy, Attested, InvalidRoot};
+use crate::attestation::{AttestationOutcome, AttestationPolicy, InvalidRoot};
 use crate::failure::VerifyError;
 use crate::model::parse_aaguid;
 use crate::registration::{self, NewCredential};
@@ -47,7 +47,7 @@ fn step_21_an_unknown_format_is_refused_or_no_attestation() {
         let refused = verify_under(&answer, &wants_a_statement());
         assert_eq!(refused, Some(VerifyError::Format), "{format}");
         let made = made(&answer);
-        assert_eq!(made.attestation, Attested::Ignored, "{format}");
+        assert_eq!(made.attestation, AttestationOutcome::Ignored, "{format}");
         assert_eq!(made.ignored, Some(VerifyError::Format), "{format}");
     }
     for format in ["packed", "tpm", "android-key", "fido-u2f", "apple"] {
@@ -61,7 +61,7 @@ fn a_statement_that_proves_no_model_is_none() {
     let mut forge = Forge::registration(ES256);
     for answer in [forge.unattested(), forge.self_attested(), forge.signed()] {
         let made = made(&answer);
-        assert_eq!((made.attestation, made.ignored), (Attested::None, None));
+        assert_eq!((made.attestation, made.ignored), (AttestationOutcome::None, None));
         assert_eq!(made.model, None, "of no known model");
     }
     forge.aaguid = parse_aaguid("3f59672f-20aa-4afe-b6f4-7e5e916b6d98").unwrap();

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::forge::{self, AT, BE, BS, ED, Forge, UP, UV, cbor};
 use super::{ALGORITHMS, ES256, ORIGIN, expected, parse};
 use crate::answer::Bytes;
-use crate::authentication::{self, CredentialRecord, Used};
+use crate::authentication::{self, CredentialRecord, VerifiedAssertion};
 use crate::failure::VerifyError;
 
 /// The record that an honest registration of this credential would have left.
@@ -19,7 +19,10 @@ fn record(forge: &Forge) -> CredentialRecord<'static> {
     }
 }
 
-fn verify(answer: &serde_json::Value, record: &CredentialRecord<'_>) -> Result<Used, VerifyError> {
+fn verify(
+    answer: &serde_json::Value,
+    record: &CredentialRecord<'_>,
+) -> Result<VerifiedAssertion, VerifyError> {
     let origins = [ORIGIN.to_owned()];
     let expected = expected(&origins, &[]);
     authentication::verify(&parse(answer)?, &expected, &[Bytes(forge::ID.to_vec())], Some(record))

@@ -16,7 +16,7 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 use super::attestation::{made, wants_a_statement};
 use super::{ALGORITHMS, EDDSA, ES256, ES384, NOW, ORIGIN, RS256, expected, parse};
 use crate::UnixTime;
-use crate::attestation::{AttestationPolicy, Attested};
+use crate::attestation::{AttestationOutcome, AttestationPolicy};
 use crate::failure::{CertificateFault, VerifyError};
 use crate::model::Model;
 use crate::registration;
@@ -410,11 +410,11 @@ fn a_chain_to_a_root_is_verified_and_names_the_model() {
     let verified =
         registration::verify(parse(&answer).unwrap(), &expected, &ALGORITHMS, &policy, NOW)
             .unwrap();
-    assert_eq!((verified.attestation, verified.ignored), (Attested::Verified, None));
+    assert_eq!((verified.attestation, verified.ignored), (AttestationOutcome::Verified, None));
     let name = "Arculus FIDO2/U2F Key Card".to_owned();
     assert_eq!(verified.model, Some(Model { name: name.clone(), claimed: false }));
     let unproven = made(&answer);
-    assert_eq!(unproven.attestation, Attested::None, "no root to hold it against");
+    assert_eq!(unproven.attestation, AttestationOutcome::None, "no root to hold it against");
     assert_eq!(unproven.model, Some(Model { name, claimed: true }));
 }
 

@@ -14,7 +14,7 @@ use super::certificates::{
 };
 use super::forge::{Forge, cbor};
 use super::{ES256, ES384, RS256, sha256};
-use crate::attestation::Attested;
+use crate::attestation::AttestationOutcome;
 use crate::failure::{CertificateFault, VerifyError};
 
 pub(super) type Statement = Vec<(Value, Value)>;
@@ -206,7 +206,7 @@ fn section_8_4_the_key_description_must_be_of_a_key_for_signing_alone() {
             // Signed as it should be: no attestation, where nothing need be proven.
             let object = forge.object("android-key", android_key(&forge, &leaf));
             let made = made(&forge.answer_with(&cbor(&object)));
-            assert_eq!((made.attestation, made.ignored), (Attested::Ignored, refused));
+            assert_eq!((made.attestation, made.ignored), (AttestationOutcome::Ignored, refused));
         }
         refused
     };

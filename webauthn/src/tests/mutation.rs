@@ -246,8 +246,8 @@ proptest! {
         prop_assert!(crate::cose::PublicKey::from_cose_bytes(&bytes).is_none());
         prop_assert!(crate::certificate::Certificate::parse(&bytes).is_err());
         prop_assert!(crate::Metadata::verify(&bytes, NOW).is_err());
-        let kept = crate::KeptAnswer::Bare { authenticator_data: &bytes, signature: &bytes };
-        prop_assert!(crate::verify_kept(&bytes, kept).is_err());
+        let stored = crate::StoredAnswer::Bare { authenticator_data: &bytes, signature: &bytes };
+        prop_assert!(crate::verify_stored(&bytes, stored).is_err());
     }
 }
 

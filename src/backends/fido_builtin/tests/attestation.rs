@@ -2,7 +2,7 @@
 
 use fido_relay_proto::http::{Algorithm, UpstreamOptions};
 use fido_relay_proto::{CeremonyType, Username};
-use fido_relay_webauthn::{AttestationPolicy, Attested, Model, VerifyError};
+use fido_relay_webauthn::{AttestationOutcome, AttestationPolicy, Model, VerifyError};
 use rcgen::{BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, Issuer, KeyPair};
 
 use super::super::credentials::StoredCredential;
@@ -51,7 +51,7 @@ async fn a_statement_of_another_models_certificate_is_ignored_where_nothing_need
     let (root, mut other) = card(true);
     let bench = Bench::new();
     assert!(matches!(bench.register(&mut other, "ada").await, Verdict::Approved(_)));
-    assert_eq!(stored(&bench).await.attestation, Some(Attested::Ignored));
+    assert_eq!(stored(&bench).await.attestation, Some(AttestationOutcome::Ignored));
     assert!(matches!(bench.authenticate(&mut other, "ada").await, Verdict::Approved(_)));
 
     let strict = with_policy(AttestationPolicy::default().with_roots([root]).unwrap());
@@ -64,18 +64,18 @@ async fn what_was_proven_is_stored_with_the_credential() {
     let (root, mut proven) = card(false);
     let bench = with_policy(AttestationPolicy::default().with_roots([root]).unwrap());
     assert!(matches!(bench.register(&mut proven, "ada").await, Verdict::Approved(_)));
-    assert_eq!(stored(&bench).await.attestation, Some(Attested::Verified));
+    assert_eq!(stored(&bench).await.attestation, Some(AttestationOutcome::Verified));
     let unproven = Bench::new();
     assert!(matches!(unproven.register(&mut SoftCard::new(), "ada").await, Verdict::Approved(_)));
-    assert_eq!(stored(&unproven).await.attestation, Some(Attested::None));
+    assert_eq!(stored(&unproven).await.attestation, Some(AttestationOutcome::None));
 }
 
 #[test]
 fn the_words_of_a_stored_attestation_stay() {
-    let word = |attested: Attested| serde_json::to_string(&attested).unwrap();
-    assert_eq!(word(Attested::Verified), "\"verified\"");
-    assert_eq!(word(Attested::Ignored), "\"ignored\"");
-    assert_eq!(word(Attested::None), "\"none\"");
+    let word = |attested: AttestationOutcome| serde_json::to_string(&attested).unwrap();
+    assert_eq!(word(AttestationOutcome::Verified), "\"verified\"");
+    assert_eq!(word(AttestationOutcome::Ignored), "\"ignored\"");
+    assert_eq!(word(AttestationOutcome::None), "\"none\"");
     let model = Model { name: "Card".to_owned(), claimed: true };
     assert_eq!(serde_json::to_string(&model).unwrap(), r#"{"name":"Card","claimed":true}"#);
     assert_eq!(VerifyError::Format.to_string(), "7.1 step 21: attestation statement format");

@@ -8,7 +8,7 @@ use fido_relay_proto::{CeremonyType, DisplayName, TenantId, Username};
 use serde_json::value::RawValue;
 
 use super::super::server::{BuiltinFido, BuiltinFidoSettings};
-use super::memory::{MemoryStore, SetClock};
+use super::faulty_store::{FaultyStore, SetClock};
 use super::{ORIGIN, RP_ID};
 use crate::core::ceremony::{Begun, Verdict};
 use crate::ports::{
@@ -17,7 +17,7 @@ use crate::ports::{
 use crate::softcard::{Prompt, SoftCard};
 
 pub(super) struct Bench {
-    pub(super) store: Arc<MemoryStore>,
+    pub(super) store: Arc<FaultyStore>,
     pub(super) clock: Arc<SetClock>,
     pub(super) server: BuiltinFido,
     /// Security events of completions whose changes were committed.
@@ -34,7 +34,7 @@ impl Bench {
     }
 
     pub(super) fn with(settings: BuiltinFidoSettings) -> Self {
-        let store = Arc::new(MemoryStore::default());
+        let store = Arc::new(FaultyStore::default());
         let clock = Arc::new(SetClock::default());
         let server = BuiltinFido::new(store.clone(), clock.clone(), settings);
         Self { store, clock, server, heard: Mutex::default() }

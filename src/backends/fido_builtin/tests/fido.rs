@@ -13,9 +13,11 @@ use fido_relay_webauthn::{Bytes, bytes};
 use serde_json::{Value, json};
 
 use super::super::challenge::for_transaction;
-use super::super::credentials::hash_text;
-use super::bench::{Bench, make, raw, request, settings, sign};
+use super::super::server::{BuiltinFido, BuiltinFidoSettings};
+use super::ORIGIN;
+use super::bench::{Bench, make, raw, request, sign};
 use crate::core::ceremony::{Begun, TxBinding, UpstreamSession, Verdict, VerifiedAnswer};
+use crate::encoding::sha256_base64url;
 use crate::ports::Fido as _;
 use crate::softcard::{AttestationStyle, SoftCard};
 
@@ -61,7 +63,7 @@ async fn a_card_of_each_algorithm_and_style_registers_and_signs_in() {
             assert_eq!(
                 made,
                 VerifiedAnswer {
-                    cred_hash: hash_text(&id),
+                    cred_hash: sha256_base64url(&id),
                     user_verified: Some(true),
                     evidence: None
                 }
@@ -390,16 +392,16 @@ async fn what_is_not_served_here_is_refused_at_the_beginning() {
 }
 
 #[tokio::test]
-async fn a_listed_further_rp_id_has_its_own_credentials() {
-    let mut settings = settings();
-    settings.other_rp_ids = vec!["login.example.org".to_owned()];
-    let bench = Bench::with(settings);
+async fn credentials_belong_to_the_rp_id_that_they_were_made_for() {
+    let bench = Bench::new();
     approval(bench.register(&mut SoftCard::new(), "ada").await);
+    let moved = BuiltinFidoSettings::new("login.example.org", "Example", ORIGIN);
+    let server = BuiltinFido::new(bench.store.clone(), bench.clock.clone(), moved);
     let mut request = request(AUTHENTICATION, "ada", UpstreamOptions::default(), None);
     request.rp_id = "login.example.org".to_owned();
-    assert_eq!(bench.server.begin(request.clone()).await.unwrap_err().reason, Reason::NoCredential);
+    assert_eq!(server.begin(request.clone()).await.unwrap_err().reason, Reason::NoCredential);
     request.ceremony_type = REGISTRATION;
-    let begun = bench.server.begin(request).await.unwrap();
+    let begun = server.begin(request).await.unwrap();
     assert_eq!(public_key(&begun)["rp"]["id"], "login.example.org");
     assert_eq!(public_key(&begun)["excludeCredentials"], json!([]));
 }

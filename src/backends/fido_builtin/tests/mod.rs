@@ -4,9 +4,9 @@ mod attestation;
 mod bench;
 mod cards;
 mod certify;
+mod faulty_store;
 mod fido;
 mod handles;
-mod memory;
 
 const RP_ID: &str = "example.org";
 const ORIGIN: &str = "https://example.org";

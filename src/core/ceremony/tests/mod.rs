@@ -134,8 +134,8 @@ fn answer(device: DeviceId, attempt: AttemptId, credential: &str) -> Event {
     Event::Answer { device, attempt, credential: raw(credential), digest, by: NODE }
 }
 
-fn approval() -> Approval {
-    Approval { cred_hash: "hash".to_owned(), user_verified: Some(true), evidence: None }
+fn approval() -> VerifiedAnswer {
+    VerifiedAnswer { cred_hash: "hash".to_owned(), user_verified: Some(true), evidence: None }
 }
 
 fn completed(attempt: AttemptId, verdict: Verdict) -> Event {

@@ -131,7 +131,7 @@ async fn watch(
                 match message {
                     Some(Ok(Message::Ping(_) | Message::Pong(_))) if controls <= CONTROLS => continue,
                     Some(Ok(Message::Close(_))) | None => return None,
-                    Some(Ok(_)) => return Some(WatchEnd::Talks),
+                    Some(Ok(_)) => return Some(WatchEnd::WatcherFrame),
                     Some(Err(error)) => return fault(stream, &error),
                 }
             }
@@ -156,7 +156,7 @@ async fn watch(
             Err(refusal) if refusal.code() == ProblemCode::Unavailable => {
                 return Some(WatchEnd::Unavailable);
             }
-            Err(_) => return Some(WatchEnd::Void),
+            Err(_) => return Some(WatchEnd::Unauthorized),
         };
         for message in messages {
             match timeout(limit, stream.send(message)).await {
@@ -166,7 +166,7 @@ async fn watch(
             }
         }
         if ended {
-            return Some(WatchEnd::Told);
+            return Some(WatchEnd::Closed);
         }
     }
 }
@@ -178,7 +178,7 @@ fn fault(stream: &Socket, error: &Error) -> Option<WatchEnd> {
         (Some(CloseReason::NotUtf8), _) => Some(WatchEnd::NotUtf8),
         // A data frame over the bound of a control frame.
         (Some(CloseReason::TooBig | CloseReason::Fragments), _) | (None, Error::Capacity(_)) => {
-            Some(WatchEnd::Talks)
+            Some(WatchEnd::WatcherFrame)
         }
         (Some(_), _) | (None, Error::Protocol(_) | Error::Utf8(_)) => Some(WatchEnd::Protocol),
         (None, _) => None,

@@ -1,9 +1,9 @@
-//! Base64 as FIDO2 servers and card SDKs really write it: either alphabet, padded or not.
+//! Base64 in the variants of FIDO2 servers and card SDKs: either alphabet, padded or not.
 
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 
 const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &alphabet::URL_SAFE,
@@ -11,7 +11,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// The bytes of a base64 or base64url text.
-pub(super) fn decoded(text: &str) -> Option<Vec<u8>> {
+pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
     let text: String = text
         .chars()
         .map(|c| match c {
@@ -21,14 +21,4 @@ pub(super) fn decoded(text: &str) -> Option<Vec<u8>> {
         })
         .collect();
     LENIENT.decode(text).ok()
-}
-
-/// Base64url without padding.
-pub(super) fn encoded(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
-}
-
-/// The same bytes as base64url without padding.
-pub(super) fn normalised(text: &str) -> Option<String> {
-    decoded(text).map(|bytes| encoded(&bytes))
 }

@@ -1,8 +1,7 @@
-//! A card's answer verified again from what was kept of it: without session, store, policy or
-//! network, years later. It says what the bytes show; whether that is what was asked for is the
-//! caller's question.
+//! Verifies a stored answer again, years later, without session, store, policy or network. It reports
+//! what the bytes prove; whether that was requested is for the caller to decide.
 
-use crate::attestation::{Attestation, AttestedBy};
+use crate::attestation::{Attestation, AttestationSigner};
 use crate::authenticator_data::AuthenticatorData;
 use crate::client_data::{self, ClientData};
 use crate::cose::PublicKey;
@@ -10,7 +9,7 @@ use crate::failure::VerifyError;
 
 /// What was kept of an answer.
 #[derive(Clone, Copy, Debug)]
-pub enum KeptAnswer<'a> {
+pub enum StoredAnswer<'a> {
     /// An authentication's: the signature is verified with this COSE key.
     Assertion {
         /// The authenticator data.
@@ -34,10 +33,10 @@ pub enum KeptAnswer<'a> {
 
 /// What verified bytes show.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shown {
+pub struct AnswerFacts {
     /// Whether a credential was made; otherwise one was used.
     pub registration: bool,
-    /// The challenge in the client data (base64url, as it stands there).
+    /// The challenge in the client data (base64url, unchanged).
     pub challenge: String,
     /// The origin in the client data.
     pub origin: String,
@@ -50,28 +49,31 @@ pub struct Shown {
     /// The signature counter.
     pub sign_count: u32,
     /// With a registration: the new credential.
-    pub made: Option<Made>,
+    pub made: Option<CreatedCredential>,
 }
 
 /// A credential that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Made {
+pub struct CreatedCredential {
     /// Its id.
     pub credential_id: Vec<u8>,
     /// Its public key (COSE).
     pub public_key: Vec<u8>,
     /// Who signed for it.
-    pub attested_by: AttestedBy,
+    pub attested_by: AttestationSigner,
 }
 
 /// Verifies the signature over an answer and reads what was signed.
 ///
 /// # Errors
 /// [`VerifyError`].
-pub fn verify_kept(client_data: &[u8], answer: KeptAnswer<'_>) -> Result<Shown, VerifyError> {
+pub fn verify_stored(
+    client_data: &[u8],
+    answer: StoredAnswer<'_>,
+) -> Result<AnswerFacts, VerifyError> {
     let (said, hash) = client_data::read(client_data)?;
     match answer {
-        KeptAnswer::Assertion { authenticator_data, signature, public_key } => {
+        StoredAnswer::Assertion { authenticator_data, signature, public_key } => {
             expect_kind(&said, client_data::GET)?;
             let data = AuthenticatorData::parse(authenticator_data)?;
             if data.attested.is_some() {
@@ -83,8 +85,8 @@ pub fn verify_kept(client_data: &[u8], answer: KeptAnswer<'_>) -> Result<Shown, 
             }
             Ok(shown(said, &data, None))
         }
-        KeptAnswer::Attestation(object) => made(said, &hash, &Attestation::parse(object)?),
-        KeptAnswer::Bare { authenticator_data, signature } => {
+        StoredAnswer::Attestation(object) => made(said, &hash, &Attestation::parse(object)?),
+        StoredAnswer::Bare { authenticator_data, signature } => {
             let bare = Attestation::bare(authenticator_data.to_vec(), signature.to_vec());
             made(said, &hash, &bare)
         }
@@ -95,11 +97,15 @@ fn expect_kind(said: &ClientData, kind: &str) -> Result<(), VerifyError> {
     if said.kind == kind { Ok(()) } else { Err(VerifyError::Type) }
 }
 
-fn made(said: ClientData, hash: &[u8], attestation: &Attestation) -> Result<Shown, VerifyError> {
+fn made(
+    said: ClientData,
+    hash: &[u8],
+    attestation: &Attestation,
+) -> Result<AnswerFacts, VerifyError> {
     expect_kind(&said, client_data::CREATE)?;
     let data = AuthenticatorData::parse(&attestation.authenticator_data)?;
     let credential = data.attested.as_ref().ok_or(VerifyError::AuthenticatorData)?;
-    let made = Made {
+    let made = CreatedCredential {
         credential_id: credential.id.clone(),
         public_key: credential.cose.clone(),
         attested_by: attestation.attested_by(&data, credential, hash)?,
@@ -107,8 +113,12 @@ fn made(said: ClientData, hash: &[u8], attestation: &Attestation) -> Result<Show
     Ok(shown(said, &data, Some(made)))
 }
 
-fn shown(said: ClientData, data: &AuthenticatorData, made: Option<Made>) -> Shown {
-    Shown {
+fn shown(
+    said: ClientData,
+    data: &AuthenticatorData,
+    made: Option<CreatedCredential>,
+) -> AnswerFacts {
+    AnswerFacts {
         registration: made.is_some(),
         challenge: said.challenge,
         origin: said.origin,

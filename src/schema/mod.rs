@@ -8,7 +8,6 @@
 pub mod asyncapi;
 mod components;
 pub mod openapi;
-pub mod page;
 mod portable;
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ pub mod asyncapi;
 mod components;
 pub mod openapi;
 pub mod operations;
-pub mod page;
 mod portable;
 
 #[cfg(test)]

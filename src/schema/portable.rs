@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 /// The values of a choice that later versions may add to; [`OPEN`] is what `proto` marks it with.
 pub(super) const OPEN: &str = "x-extensible-enum";
 /// What each value means, in the order of the values.
-pub(super) const MEANINGS: &str = "x-enum-descriptions";
+const MEANINGS: &str = "x-enum-descriptions";
 /// How a value that a later version adds will be written.
 const CODE: &str = "^[a-z0-9_.:]+$";
 

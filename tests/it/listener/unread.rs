@@ -21,7 +21,7 @@ use crate::support::relay::{TestRelay, http};
 use crate::support::scene::Scene;
 
 const UNREAD: Duration = Duration::from_secs(1);
-const DOCS: &[u8] = b"GET /docs HTTP/1.1\r\nHost: relay\r\n\r\n";
+const DOCUMENT: &[u8] = b"GET /openapi.json HTTP/1.1\r\nHost: relay\r\n\r\n";
 
 fn short(config: &mut Config) {
     config.limits.listener.unread = UNREAD;
@@ -52,14 +52,14 @@ async fn two_hundred_connections_that_read_nothing_pin_little_and_are_gone() {
     .await;
     let (ip, port) = ([127, 0, 20, 1], port_of(&scene.relay.url()));
     let tasks = scene.relay.running.tasks();
-    // The pages are made once, before any connection is measured.
-    assert_eq!(scene.initiator.get("/docs").await.status(), 200);
+    // The document is made once, before any connection is measured.
+    assert_eq!(scene.initiator.get("/openapi.json").await.status(), 200);
     let before = tasks.alive();
     let began = Instant::now();
     let mut crowd = Vec::new();
     for _ in 0..CROWD {
         let mut stream = narrow(ip, port).await;
-        stream.write_all(&DOCS.repeat(10)).await.unwrap();
+        stream.write_all(&DOCUMENT.repeat(10)).await.unwrap();
         crowd.push(stream);
     }
     let new = json!({ "type": "authentication", "username": "ada" });
@@ -90,10 +90,10 @@ async fn a_slow_reader_is_served_to_the_end_unless_it_takes_too_long_over_all() 
     })
     .await;
     let (ip, port) = ([127, 0, 21, 1], port_of(&relay.url()));
-    let whole = http().get(format!("{}/docs", relay.url())).send().await.unwrap();
+    let whole = http().get(format!("{}/openapi.json", relay.url())).send().await.unwrap();
     let whole = whole.bytes().await.unwrap();
     let mut steady = narrow(ip, port).await;
-    steady.write_all(DOCS).await.unwrap();
+    steady.write_all(DOCUMENT).await.unwrap();
     let (mut took, mut chunk) = (0, vec![0; 64 * 1024]);
     while took < whole.len() {
         let read = timeout(PATIENCE, steady.read(&mut chunk)).await.unwrap();
@@ -101,7 +101,7 @@ async fn a_slow_reader_is_served_to_the_end_unless_it_takes_too_long_over_all() 
     }
     // Ten answers, of which it takes a little at a time: always some, never all.
     let mut dribbler = narrow([127, 0, 21, 2], port).await;
-    dribbler.write_all(&DOCS.repeat(10)).await.unwrap();
+    dribbler.write_all(&DOCUMENT.repeat(10)).await.unwrap();
     let mut pace = tokio::time::interval(UNREAD / 4);
     let over = async {
         loop {
@@ -135,7 +135,7 @@ async fn tls_changes_nothing() {
     let connector = TlsConnector::from(Arc::new(client));
     let stream = narrow(ip, port).await;
     let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
-    stream.write_all(&DOCS.repeat(10)).await.unwrap();
+    stream.write_all(&DOCUMENT.repeat(10)).await.unwrap();
     stream.flush().await.unwrap();
     becomes("connections", || with(ip, port), Vec::is_empty).await;
     assert_eq!(refused(&relay, "stalled").await, 1.0);

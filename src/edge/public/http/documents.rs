@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
 use crate::edge::problem_response::ProblemResponse;
-use crate::schema::{asyncapi, openapi, page};
+use crate::schema::{asyncapi, openapi};
 use fido_relay_proto::ProblemCode;
 
 /// A document, ready to be sent.
@@ -25,25 +25,26 @@ struct Document {
 }
 
 impl Document {
-    fn new(text: String, media_type: &'static str) -> Self {
-        let hash = digest(&SHA256, text.as_bytes());
+    fn new(text: impl Into<Bytes>, media_type: &'static str) -> Self {
+        let bytes = text.into();
+        let hash = digest(&SHA256, &bytes);
         let etag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&hash.as_ref()[..16]));
-        Self { bytes: text.into(), media_type, etag, policy: None }
+        Self { bytes, media_type, etag, policy: None }
     }
 
-    /// What may be loaded, run or framed by it: its own style, its own script, and nothing else.
-    fn page(text: String) -> Self {
-        let digest_of = |name: &str| {
-            let (_, rest) = text.split_once(&format!("<{name}>"))?;
-            let (own, _) = rest.split_once(&format!("</{name}>"))?;
-            Some(STANDARD.encode(digest(&SHA256, own.as_bytes())))
+    /// A page that loads nothing but its own style, its own script and what this relay serves, and
+    /// whose script cannot make markup of a text.
+    fn page(text: &'static str) -> Self {
+        let digest_of = |begin: &str, end: &str| {
+            let own = text.split_once(begin).and_then(|(_, rest)| rest.split_once(end));
+            STANDARD.encode(digest(&SHA256, own.map_or("", |(own, _)| own).as_bytes()))
         };
-        let allowed = ["style", "script"]
-            .into_iter()
-            .filter_map(|name| Some(format!(" {name}-src 'sha256-{}';", digest_of(name)?)));
+        let style = digest_of("<style>", "</style>");
+        let script = digest_of("<script type=\"module\">", "</script>");
         let policy = format!(
-            "default-src 'none';{} base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            allowed.collect::<String>()
+            "default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{script}'; \
+             connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+             require-trusted-types-for 'script'; trusted-types 'none'"
         );
         Self { policy: Some(policy), ..Self::new(text, "text/html; charset=utf-8") }
     }
@@ -75,8 +76,8 @@ static OPENAPI: LazyLock<Document> =
     LazyLock::new(|| Document::new(openapi::document().to_string(), "application/json"));
 static ASYNCAPI: LazyLock<Document> =
     LazyLock::new(|| Document::new(asyncapi::document().to_string(), "application/json"));
-static PAGE: LazyLock<Document> =
-    LazyLock::new(|| Document::page(page::page(&openapi::document(), &asyncapi::document())));
+/// It reads the two documents in the browser, from beside its own address.
+static PAGE: LazyLock<Document> = LazyLock::new(|| Document::page(include_str!("docs.html")));
 
 /// `GET /openapi.json`.
 pub(in crate::edge) async fn openapi(headers: HeaderMap) -> Result<Response, ProblemResponse> {

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay_proto::NodeId;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +17,6 @@ use crate::ports::{
     Ability, Bus, Cards, Clock, Counts, Fido, Push, Revocations, Store, StoreError,
 };
 use crate::security::encryption::Encryptor;
-use crate::security::random;
 use crate::tasks::Tasks;
 
 /// What a node needs of the world.
@@ -166,8 +164,7 @@ impl Relay {
             tasks,
             observer: devices.clone(),
         };
-        let node = NodeId::from_bytes(random::bytes());
-        let ceremonies = Ceremonies::new(node, of_ceremonies, prompts, open);
+        let ceremonies = Ceremonies::new(of_ceremonies, prompts, open);
         let delivery = Delivery::new(ceremonies.clone(), of_delivery, devices);
         let dependencies = Arc::new(dependencies);
         Self { ceremonies, delivery, dependencies, revocations_applied: CancellationToken::new() }

@@ -66,6 +66,7 @@ use crate::ports::{
     Ability, Bucket, Bus, Clock, Counts, DueRule, Fido, Store, StoreError, records,
 };
 use crate::security::encryption::Encryptor;
+use crate::security::random;
 use crate::tasks::Tasks;
 
 /// When the records of this room, and those that it changes with them, are due.
@@ -140,13 +141,12 @@ impl Ceremonies {
     /// to be run beside them.
     #[must_use]
     pub fn new(
-        node: NodeId,
         dependencies: CeremonyDependencies,
         policy: Policy,
         open_limits: OpenLimits,
     ) -> Self {
         let state = CeremoniesState {
-            node,
+            node: NodeId::from_bytes(random::bytes()),
             dependencies,
             policy,
             open_limits,

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fido_relay::app::ceremonies::DeviceIdentity;
-use fido_relay::app::ceremonies::{CeremonyKey, OpenRequest};
+use fido_relay::app::ceremonies::{CeremonyKey, DeviceIdentity, OpenRequest};
 use fido_relay::core::ceremony::{Ceremony, Event as Step, Request};
 use fido_relay::core::prompt_limits::Lane;
 use fido_relay::metrics::{Metrics, Standing};
@@ -484,13 +483,8 @@ impl Play {
             let ceremony: Ceremony = serde_json::from_slice(&record).unwrap();
             let Request { id, username, .. } = &ceremony.request;
             for phone in self.phones.iter().filter(|phone| phone.owner.username == *username) {
-                let prompt = phone.shows(*id);
-                self.world.tell(Event::Shows {
-                    ceremony: *id,
-                    device: phone.owner.device,
-                    prompt,
-                    at,
-                });
+                let (prompt, device) = (phone.shows(*id), phone.owner.device);
+                self.world.tell(Event::Shows { ceremony: *id, device, prompt, at });
             }
             last = last.max(ceremony.wakes_at().unwrap_or_default());
         }

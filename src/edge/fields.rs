@@ -1,9 +1,10 @@
 //! Reads a body or a query into its type, and names the field of one that does not fit, with what
 //! that field takes.
 //!
-//! Serde's messages repeat input (``unknown field `…` ``, `invalid type: string "…"`), and no answer
-//! of the relay does. A text that serde refuses is therefore read a second time, with an error type
-//! that keeps only what the request's type declares: field names, enum values and bounds.
+//! Serde's messages repeat input (``unknown field `…` ``, `invalid type: string "…"`), and no
+//! answer of the relay does. A text that serde refuses is therefore read a second time, with an
+//! error type that keeps only what the request's type declares: field names, enum values and
+//! bounds.
 
 use std::fmt::Display;
 

@@ -1,5 +1,5 @@
-//! The interface of the relay as data: the table of its operations, an OpenAPI 3.1 document of the HTTP calls and an
-//! AsyncAPI 3 document of sockets, server-sent events and webhooks.
+//! The interface of the relay as data: the table of its operations, an OpenAPI 3.1 document of the
+//! HTTP calls and an AsyncAPI 3 document of sockets, server-sent events and webhooks.
 //!
 //! Every schema in them is derived from the types in `proto` that the relay reads and writes with;
 //! only paths, headers and possible answers are described here. It must not know how a call is

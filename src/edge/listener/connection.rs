@@ -189,6 +189,7 @@ impl ConnectionTask {
         let mut state = ConnectionState::Open;
         let mut leave_by = first_by;
         let mut seen = 0;
+        let stopping = self.tasks.stopping();
         loop {
             let event = poll_fn(|cx| {
                 if let Poll::Ready(result) = serving.as_mut().poll(cx) {
@@ -220,7 +221,7 @@ impl ConnectionTask {
             let event = tokio::select! {
                 biased;
                 event = event => event,
-                () = self.tasks.stopping().cancelled(), if state != ConnectionState::Stopping => NextEvent::Stop,
+                () = stopping.cancelled(), if state != ConnectionState::Stopping => NextEvent::Stop,
             };
             match event {
                 NextEvent::Over(result) => {

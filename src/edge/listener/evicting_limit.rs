@@ -3,9 +3,9 @@
 //!
 //! A peer that has authenticated keeps its slot in all and has none of its address: thousands of
 //! phones may share the one address of their mobile network. Where there is no slot, the oldest
-//! unauthenticated peer of the most crowded network is evicted ([`UnauthenticatedPeers`]), so that a flood
-//! evicts itself and not the phones that come meanwhile. A newcomer is refused only where no peer
-//! may be evicted.
+//! unauthenticated peer of the most crowded network is evicted ([`UnauthenticatedPeers`]), so that
+//! a flood evicts itself and not the phones that come meanwhile. A newcomer is refused only where
+//! no peer may be evicted.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -250,7 +250,8 @@ mod tests {
             limit.acquire(NEAR, false, &young).unwrap(),
         ];
         slots[0].keep();
-        // Three are taken, which is all that newcomers may fill; the only evictable one is too young.
+        // Three are taken, which is all that newcomers may fill; the only evictable one is too
+        // young.
         assert_eq!(limit.acquire(NEAR, false, &late).unwrap_err(), LimitReached::Total);
         tokio::time::advance(AGE).await;
         let more = limit.acquire(FAR, false, &late).unwrap();

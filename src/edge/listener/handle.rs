@@ -100,8 +100,9 @@ impl ConnectionHandle {
         if self.is_authenticated() { limits.unread_known } else { limits.unread }
     }
 
-    /// How long the kernel goes on with a peer. Its clock also runs while a peer with a small window
-    /// acknowledges probes and reads on, so this is not the limit of a peer without progress.
+    /// How long the kernel goes on with a peer. Its clock also runs while a peer with a small
+    /// window acknowledges probes and reads on, so this is not the limit of a peer without
+    /// progress.
     pub(super) fn kernel_limit(&self) -> Duration {
         self.unread().max(self.connections.limits.answer)
     }

@@ -1,6 +1,6 @@
 //! The accept loop: one deadline from the TCP accept to the first request, so that neither a silent
-//! nor a slow peer holds a slot for long, then one for each pause of a peer. `axum::serve` has none,
-//! and hyper's own header timer runs from the last answer and for HTTP/1 alone.
+//! nor a slow peer holds a slot for long, then one for each pause of a peer. `axum::serve` has
+//! none, and hyper's own header timer runs from the last answer and for HTTP/1 alone.
 //!
 //! ```text
 //!   accept ─▶ rate, slot ──▶ PROXY header ─▶ TLS ─▶ first request ─▶ next request  (http_clock)

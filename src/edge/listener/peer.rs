@@ -1,9 +1,9 @@
 //! The TCP stream of one peer, below TLS and HTTP: every byte passes here, so that one mechanism
 //! covers answers, event streams and sockets, in the clear and over TLS.
 //!
-//! - A peer that reads nothing of what waits for it is hung up on [`ConnectionHandle::unread`] after
-//!   its last byte, and before it has authenticated [`ConnectionHandle::answer`] after the writes
-//!   began to wait.
+//! - A peer that reads nothing of what waits for it is hung up on [`ConnectionHandle::unread`]
+//!   after its last byte, and before it has authenticated [`ConnectionHandle::answer`] after the
+//!   writes began to wait.
 //! - The kernel buffers little that the peer has not read, and gives up on the peer after
 //!   [`ConnectionHandle::kernel_limit`] (for the layers above, buffered bytes are written).
 //! - [`HangUp`](super::hang_up::HangUp) ends the connection at whatever layer it is.

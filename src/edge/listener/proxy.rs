@@ -64,7 +64,8 @@ impl ProxyTrust {
         }
     }
 
-    /// The first of these hops, the rightmost first, that is no trusted proxy; if all are, the last.
+    /// The first of these hops, the rightmost first, that is no trusted proxy; if all are, the
+    /// last.
     fn first_untrusted(&self, hops: impl Iterator<Item = Hop>) -> Option<ForwardedClient> {
         let mut last = None;
         for (address, secure) in hops {

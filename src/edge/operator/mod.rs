@@ -38,8 +38,8 @@ use crate::edge::problem_response::ProblemResponse;
 use crate::node::Relay;
 use crate::security::clients::Clients;
 
-/// The header with the operator's name, which is not verified: the only proof is that the caller may
-/// open the socket.
+/// The header with the operator's name, which is not verified: the only proof is that the caller
+/// may open the socket.
 pub const OPERATOR: &str = "x-operator";
 
 /// The state of the administration.

@@ -143,8 +143,8 @@ impl Call<'_> {
         self
     }
 
-    /// A body that the relay reads as `T`. An example that is not of this type becomes `null`, which
-    /// fails a test.
+    /// A body that the relay reads as `T`. An example that is not of this type becomes `null`,
+    /// which fails a test.
     pub(super) fn takes<T>(mut self, examples: &[(&str, Value)]) -> Self
     where
         T: JsonSchema + Serialize + DeserializeOwned,

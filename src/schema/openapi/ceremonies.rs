@@ -83,7 +83,14 @@ fn open(draft: &mut Draft) {
             json!({ "type": "string", "format": "uri-reference", "examples": [location()] }),
             true,
         )
-        .problems(&[ScopeMissing, BindingNotAllowed, PriorAuthRequired, OriginNotAllowed, IdempotencyMismatch, Unprocessable]);
+        .problems(&[
+            ScopeMissing,
+            BindingNotAllowed,
+            PriorAuthRequired,
+            OriginNotAllowed,
+            IdempotencyMismatch,
+            Unprocessable,
+        ]);
 }
 
 fn read(draft: &mut Draft) {

@@ -74,7 +74,13 @@ pub(super) fn describe(draft: &mut Draft) {
             "rotated",
             json!({ "device_id": DEVICE, "jkt": "cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s" }),
         )])
-        .problems(&[ProofRefused, OriginNotAllowed, TooManyRequests, Internal, Unavailable]);
+        .problems(&[
+            ProofRefused,
+            OriginNotAllowed,
+            TooManyRequests,
+            Internal,
+            Unavailable,
+        ]);
 }
 
 fn pair(draft: &mut Draft) {
@@ -93,7 +99,15 @@ fn pair(draft: &mut Draft) {
         )
         .takes::<PairDevice>(&[("by_token", order)])
         .gives::<PairedDevice>(201, "Paired", &[("paired", paired)])
-        .problems(&[ProofRefused, OriginNotAllowed, Gone, Unprocessable, TooManyRequests, Internal, Unavailable]);
+        .problems(&[
+            ProofRefused,
+            OriginNotAllowed,
+            Gone,
+            Unprocessable,
+            TooManyRequests,
+            Internal,
+            Unavailable,
+        ]);
 }
 
 fn view() -> Value {

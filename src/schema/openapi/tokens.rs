@@ -107,5 +107,12 @@ fn token(draft: &mut Draft) {
             error("invalid_client", "the client assertion was not accepted"),
         )])
         .with("WWW-Authenticate", "RFC 9110", constant("Bearer"), true)
-        .problems(&[OriginNotAllowed, TooLarge, UnsupportedMediaType, TooManyRequests, Internal, Unavailable]);
+        .problems(&[
+            OriginNotAllowed,
+            TooLarge,
+            UnsupportedMediaType,
+            TooManyRequests,
+            Internal,
+            Unavailable,
+        ]);
 }

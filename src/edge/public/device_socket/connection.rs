@@ -126,7 +126,7 @@ impl DeviceConnection {
         let (draining, stopping) = (tasks.draining(), tasks.stopping());
         let mut gone_away = false;
         loop {
-            let wakes_in = sleep_until_deadline(self.now(), self.session.wakes_at());
+            let wakes_in = time_until_deadline(self.now(), self.session.wakes_at());
             let connection = self.connection.clone();
             let woken = async {
                 match &connection {
@@ -341,7 +341,7 @@ fn jitter() -> Jitter {
 
 /// The time until the session's next deadline, by the session's clock. It counts from now and not
 /// from the socket's start, because sockets live for days.
-fn sleep_until_deadline(now: u64, wakes_at: u64) -> Duration {
+fn time_until_deadline(now: u64, wakes_at: u64) -> Duration {
     Duration::from_millis(wakes_at.saturating_sub(now).min(LONGEST_SLEEP_MS))
 }
 
@@ -374,8 +374,8 @@ mod tests {
     #[test]
     fn a_socket_that_is_a_week_old_sleeps_until_its_next_ping() {
         let week = 7 * 24 * 60 * 60 * 1000;
-        assert_eq!(sleep_until_deadline(week, week + 25_000), Duration::from_secs(25));
-        assert_eq!(sleep_until_deadline(week, week - 1), Duration::ZERO);
-        assert_eq!(sleep_until_deadline(week, u64::MAX), Duration::from_millis(LONGEST_SLEEP_MS));
+        assert_eq!(time_until_deadline(week, week + 25_000), Duration::from_secs(25));
+        assert_eq!(time_until_deadline(week, week - 1), Duration::ZERO);
+        assert_eq!(time_until_deadline(week, u64::MAX), Duration::from_millis(LONGEST_SLEEP_MS));
     }
 }

@@ -22,7 +22,8 @@ pub(in crate::edge) fn of(headers: &HeaderMap) -> Result<Option<&str>, ProblemRe
     }
 }
 
-/// Restricts device operations to apps, which send no `Origin`, and to pages that the operator lists.
+/// Restricts device operations to apps, which send no `Origin`, and to pages that the operator
+/// lists.
 ///
 /// # Errors
 /// 403 for any other page.

@@ -1,6 +1,6 @@
-//! `/v1/device/ceremonies`, `/v1/device/claim`, `/v1/device/decline`, `/v1/device/push`: what a device
-//! does without a socket. Its frames are those of the socket and read by the same rules; `relay`
-//! handles them.
+//! `/v1/device/ceremonies`, `/v1/device/claim`, `/v1/device/decline`, `/v1/device/push`: what a
+//! device does without a socket. Its frames are those of the socket and read by the same rules;
+//! `relay` handles them.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! A device's HTTP request with a proof (RFC 9449), and the nonce for the next one that every answer
-//! to such a request has.
+//! A device's HTTP request with a proof (RFC 9449), and the nonce for the next one that every
+//! answer to such a request has.
 
 use std::net::IpAddr;
 
@@ -38,8 +38,8 @@ pub(in crate::edge) struct PullCall {
 impl FromRequest<Edge> for PullCall {
     type Rejection = ProblemResponse;
 
-    /// Every wrong proof is answered by the same 401. A proof that is good but for its nonce uses no
-    /// more of the rates than a good one, because every app begins with one.
+    /// Every wrong proof is answered by the same 401. A proof that is good but for its nonce uses
+    /// no more of the rates than a good one, because every app begins with one.
     async fn from_request(request: Request, edge: &Edge) -> Result<Self, ProblemResponse> {
         let (parts, body) = request.into_parts();
         origin::of_device(edge, &parts.headers)?;

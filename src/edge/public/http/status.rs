@@ -25,9 +25,9 @@ pub(in crate::edge) async fn readyz(
 }
 
 /// Whether this node may take traffic; the refusal says why not. Not while it drains, after a vital
-/// task ended, while the store takes no writes (a full disk) or does not answer, and while the audit
-/// log cannot be written. The FIDO2 server is not asked: while it is down no node is of more use,
-/// and ceremonies report it themselves.
+/// task ended, while the store takes no writes (a full disk) or does not answer, and while the
+/// audit log cannot be written. The FIDO2 server is not asked: while it is down no node is of more
+/// use, and ceremonies report it themselves.
 pub(in crate::edge) async fn ready(edge: &Edge) -> Result<(), ProblemResponse> {
     let world = edge.relay().dependencies();
     let not = |why: String| Problem::new(ProblemCode::Unavailable).with_detail(why).into();

@@ -1,5 +1,5 @@
-//! `POST /v1/ceremonies/{id}/events/ticket`: exchanges a credential of an `Authorization` header for
-//! a ticket in a URL, which is all that a browser's `EventSource` can send.
+//! `POST /v1/ceremonies/{id}/events/ticket`: exchanges a credential of an `Authorization` header
+//! for a ticket in a URL, which is all that a browser's `EventSource` can send.
 
 use axum::Json;
 use axum::extract::State;

@@ -128,8 +128,8 @@ impl WatchSession {
 /// What a watcher takes of the node's concurrency limits while it waits.
 pub(super) type WatchSlots = (Option<Slot<IpNet>>, Slot<CeremonyId>);
 
-/// Takes the slots of a watcher. A ticket does not authenticate its address, so pages are bounded by
-/// address as well.
+/// Takes the slots of a watcher. A ticket does not authenticate its address, so pages are bounded
+/// by address as well.
 ///
 /// # Errors
 /// 429 for too many of this ceremony or address, 503 for too many of this node.

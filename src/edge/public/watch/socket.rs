@@ -78,8 +78,8 @@ pub(in crate::edge) async fn upgrade(
     Ok(response)
 }
 
-/// The ticket among the subprotocols, as a bearer credential, where there is no other. An API key is
-/// not taken from there: callers that cannot send headers are pages.
+/// The ticket among the subprotocols, as a bearer credential, where there is no other. An API key
+/// is not taken from there: callers that cannot send headers are pages.
 fn offered_ticket(headers: &HeaderMap) -> Option<HeaderValue> {
     if headers.contains_key(header::AUTHORIZATION) {
         return None;

@@ -1,7 +1,7 @@
 //! Checks the headers of incoming WebSocket frames (RFC 6455 section 5.2) before the library reads
-//! them, where the library does not: it assembles fragments without a limit on their number, accepts
-//! a length in more bytes than it needs, and its size limit cannot be raised once a device has
-//! authenticated.
+//! them, where the library does not: it assembles fragments without a limit on their number,
+//! accepts a length in more bytes than it needs, and its size limit cannot be raised once a device
+//! has authenticated.
 //!
 //! Close frames end here: the library would answer the registered code 1014 with 1002, and would
 //! report a forbidden code as an orderly end. Every other fault of a frame is found by the library.

@@ -11,7 +11,9 @@ ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
+COPY kit ./kit
 COPY proto ./proto
+COPY rig ./rig
 COPY webauthn ./webauthn
 COPY src ./src
 # The registry and the target directory are caches of the builder, not layers of the image.

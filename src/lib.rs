@@ -14,13 +14,11 @@ pub mod edge;
 pub mod fault_point;
 pub mod journal;
 pub mod metrics;
-pub mod phone;
 pub mod ports;
 pub mod relay;
 pub mod rfc3339;
 pub mod schema;
 pub mod security;
 pub mod serve;
-pub mod softcard;
-pub mod tasks;
-pub mod trust;
+
+pub use fido_relay_kit::{tasks, trust};

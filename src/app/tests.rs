@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use self::stage::{ACTS, AUDIENCE, Act, Stage};
 use super::*;
 use crate::backends::embedded::{LocalBus, RevocationList};
-use crate::phone::DeviceKey;
 use crate::ports::{BoxFuture, Position, PushFailure, Unpushable, Wake};
+use fido_relay_rig::phone::DeviceKey;
 
 /// A clock that stands until it is set.
 #[derive(Debug)]

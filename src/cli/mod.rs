@@ -12,11 +12,9 @@ mod doctor;
 mod health;
 mod log;
 mod pairing;
-mod phone;
 mod schema;
 mod scratch;
 mod serve;
-mod signals;
 mod user;
 mod webhook;
 
@@ -27,6 +25,8 @@ use std::process::ExitCode;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+
+use fido_relay_kit::signals;
 
 use crate::config::{Config, Loaded};
 use crate::serve::StartError;
@@ -91,7 +91,8 @@ enum Command {
     /// Remove a user with all that belongs to them
     User(user::Arguments),
     /// A simulated app and card against any relay, for a terminal or a script
-    Phone(Box<phone::Arguments>),
+    #[cfg(feature = "rig")]
+    Phone(Box<fido_relay_rig::phone_command::Arguments>),
     /// Ask the relay of this configuration whether it is alive
     Health(health::Arguments),
     /// Verify and export the audit log, verify receipts
@@ -134,6 +135,13 @@ impl Failure {
     }
 }
 
+#[cfg(feature = "rig")]
+impl From<fido_relay_rig::Failure> for Failure {
+    fn from(failure: fido_relay_rig::Failure) -> Self {
+        Self { text: failure.text, code: failure.exit_code }
+    }
+}
+
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -149,7 +157,10 @@ pub fn main() -> ExitCode {
         Command::Device(arguments) => device::run(&file, arguments),
         Command::Card(arguments) => card::run(&file, arguments),
         Command::User(arguments) => user::run(&file, arguments),
-        Command::Phone(arguments) => phone::run(&arguments),
+        #[cfg(feature = "rig")]
+        Command::Phone(arguments) => {
+            block_on(async { Ok(fido_relay_rig::phone_command::run(&arguments).await?) })
+        }
         Command::Health(arguments) => health::run(&file, &arguments),
         Command::Audit(arguments) => audit::run(&file, &arguments),
         Command::Schema(arguments) => schema::run(&arguments),

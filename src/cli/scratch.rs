@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::security::random;
+use fido_relay_kit::random;
 
 /// The directory. Dropping it removes it and everything in it.
 #[derive(Debug)]

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use fido_relay::phone::{self, DeviceKey, Faults, Paired, PairingError, PhoneEvent, Stopped};
 use fido_relay_proto::device::{KEY_POSSESSION_TYP, KEY_ROTATION_TYP, KeyClaims, NoticeEvent};
 use fido_relay_proto::http::{DeviceList, DeviceView, RotatedDeviceKey};
 use fido_relay_proto::{DeviceId, RelayFrame};
+use fido_relay_rig::phone::{self, DeviceKey, Faults, Paired, PairingError, PhoneEvent, Stopped};
 use reqwest::Response;
 use serde_json::{Value, json};
 

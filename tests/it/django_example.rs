@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use fido_relay::phone::PhoneEvent;
+use fido_relay_rig::phone::PhoneEvent;
 use reqwest::header::{COOKIE, HOST, SET_COOKIE};
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};

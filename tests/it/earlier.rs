@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use fido_relay::phone::Codes;
-use fido_relay::phone::{Faults, KeptCard, Phone, PhoneEvent, PhoneState};
 use fido_relay::ports::{Bucket, Clock, Store as _};
 use fido_relay::serve::{self, DataDirectory, Running, ServerDependencies};
-use fido_relay::softcard::SoftCard;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{CeremonyId, Outcome, UnixMillis};
+use fido_relay_rig::phone::Codes;
+use fido_relay_rig::phone::{Faults, KeptCard, Phone, PhoneEvent, PhoneState};
+use fido_relay_rig::softcard::SoftCard;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fido_relay::phone::{Decision, PhoneEvent};
 use fido_relay::tasks::Tasks;
+use fido_relay_rig::phone::{Decision, PhoneEvent};
 use reqwest::header::{COOKIE, HOST};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};

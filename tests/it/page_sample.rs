@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use fido_relay::app::clients;
-use fido_relay::phone::{Decision, Faults, Paired, PhoneEvent};
 use fido_relay::security::clients::ClientChange;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{CeremonyId, Outcome};
+use fido_relay_rig::phone::{Decision, Faults, Paired, PhoneEvent};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 
-use fido_relay::phone::{Decision, DropAt, Faults, PhoneEvent, SecondAnswer, Stopped};
 use fido_relay_proto::device::{DeclineReason, FrameErrorCode};
 use fido_relay_proto::http::{OpenedCeremony, OpenedPairing, Status};
 use fido_relay_proto::{Outcome, Phase, Reason, Step};
+use fido_relay_rig::phone::{Decision, DropAt, Faults, PhoneEvent, SecondAnswer, Stopped};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;

@@ -3,10 +3,10 @@
 //! new socket, and so saw nothing to take down.
 
 use fido_relay::core::ceremony::Event;
-use fido_relay::phone::{DropAt, Faults, PhoneEvent};
 use fido_relay::ports::{Bucket, Store as _};
 use fido_relay::relay::{CeremonyKey, Connection, Next, Owner};
 use fido_relay_proto::{ConnectionId, DeviceId, Outcome, RelayFrame, TenantId, Username};
+use fido_relay_rig::phone::{DropAt, Faults, PhoneEvent};
 use serde_json::json;
 
 use crate::support::paper_relay::PaperRelay;

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use fido_relay::cli::demo::vapid_key;
 use fido_relay::config::push::WebPush;
-use fido_relay::phone::{
-    Bed, Codes, DeviceKey, DropAt, Faults, PairingClient, Phone, PhoneEvent, PullClient, Receiver,
-};
-use fido_relay::softcard::SoftCard;
 use fido_relay_proto::http::{OpenedPairing, Status};
 use fido_relay_proto::{Outcome, Step};
+use fido_relay_rig::phone::{
+    Bed, Codes, DeviceKey, DropAt, Faults, PairingClient, Phone, PhoneEvent, PullClient, Receiver,
+};
+use fido_relay_rig::softcard::SoftCard;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;

@@ -12,10 +12,10 @@ use crate::app::pairings::{Phone, Secret};
 use crate::app::*;
 use crate::backends::embedded::{MemoryStore, SystemClock};
 use crate::backends::webhook_http::{Settings, WebhookHttp};
-use crate::phone::DeviceKey;
 use crate::ports::{BoxFuture, Bucket, Card, CardEvents, DueRecord, Duty, Revision, Stored};
 use crate::security::clients::{ClientChange, NewClient, PublicKey};
 use crate::security::encryption::Encryptor;
+use fido_relay_rig::phone::DeviceKey;
 
 use super::{AllBut, over};
 

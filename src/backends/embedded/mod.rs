@@ -5,7 +5,6 @@
 
 mod bus;
 mod checkpoint;
-mod clock;
 mod database;
 mod guard;
 mod layers;
@@ -24,8 +23,8 @@ mod tests;
 mod writer;
 
 pub use bus::LocalBus;
-pub use clock::SystemClock;
 pub use database::{OpenError, make_private_directory, sync_directory};
+pub use fido_relay_kit::clock::SystemClock;
 pub use memory::MemoryStore;
 pub use parts::{OpenPart, Part, Turn};
 pub use revocations::{RevocationList, RevocationsError};

@@ -19,7 +19,7 @@ use crate::cli::demo::vapid_key;
 use crate::cli::scratch::Scratch;
 use crate::config;
 use crate::edge::operator::{CreateClient, NewKey};
-use crate::phone::DeviceKey;
+use fido_relay_rig::phone::DeviceKey;
 
 /// How long a child may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(20);

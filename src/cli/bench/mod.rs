@@ -20,8 +20,8 @@ mod watchers;
 use std::time::Duration;
 
 use self::report::Latencies;
-use super::signals::Signals;
 use super::{Failure, answer};
+use fido_relay_kit::signals::Signals;
 
 /// Phones hold their sockets while nothing happens; then users sign in. Progress goes to standard
 /// error, the report to standard output. Takes a relay of its own with a store of its own.

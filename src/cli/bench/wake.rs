@@ -23,11 +23,11 @@ use crate::backends::embedded::SystemClock;
 use crate::cli::Failure;
 use crate::cli::demo::initiator::Wait;
 use crate::cli::demo::narrate::instant;
-use crate::phone::{Bed, PairingClient, Phone, PhoneEvent, PullClient, Receiver, Waits};
 use crate::ports::Clock as _;
 use crate::security::random;
-use crate::softcard::SoftCard;
 use crate::tasks::Tasks;
+use fido_relay_rig::phone::{Bed, PairingClient, Phone, PhoneEvent, PullClient, Receiver, Waits};
+use fido_relay_rig::softcard::SoftCard;
 
 /// How long phones may take to fall asleep.
 const ASLEEP_WITHIN: Duration = Duration::from_secs(60);

@@ -32,9 +32,9 @@ use tokio::time::Instant;
 
 use super::Failure;
 use super::scratch::Scratch;
-use super::signals::Signals;
 use crate::backends::embedded::SystemClock;
-use crate::phone::Faults;
+use fido_relay_kit::signals::Signals;
+use fido_relay_rig::phone::Faults;
 use narrate::Narrator;
 use person::Manner;
 use request::Action;

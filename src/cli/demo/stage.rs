@@ -21,14 +21,14 @@ use super::{payment, site, vapid_key, web};
 use crate::app::Actor;
 use crate::app::clients::{self, Credential};
 use crate::config;
-use crate::phone::{
-    Bed, DeviceKey, Faults, KeyError, Paired, PairingClient, PairingError, Phone, PhoneEvent,
-    PhoneHandle, PullClient, Receiver,
-};
 use crate::ports::{Clock, StoreError};
 use crate::security::clients::{ClientChange, ClientError, NewClient};
 use crate::serve::{self, Running, StartError};
 use crate::tasks::Tasks;
+use fido_relay_rig::phone::{
+    Bed, DeviceKey, Faults, KeyError, Paired, PairingClient, PairingError, Phone, PhoneEvent,
+    PhoneHandle, PullClient, Receiver,
+};
 
 /// How long the phone may take to be welcomed.
 const WELCOME_LIMIT: Duration = Duration::from_secs(20);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::phone::DeviceKey;
+use fido_relay_rig::phone::DeviceKey;
 
 const BASE: &str = "https://relay.example.com";
 const PATH: &str = "/v1/device/claim";

@@ -8,13 +8,13 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay::fault_point::Point;
-use fido_relay::phone::{
-    self, Bed, Card, Codes, DeviceKey, Pace, PairingClient, Phone, PhoneEvent, PullClient,
-};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use fido_relay_proto::http::{CeremonyView, OpenedCeremony, OpenedPairing, Status};
 use fido_relay_proto::{CeremonyId, CeremonyType};
+use fido_relay_rig::phone::{
+    self, Bed, Card, Codes, DeviceKey, Pace, PairingClient, Phone, PhoneEvent, PullClient,
+};
 use reqwest::StatusCode;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use fido_relay::app::devices::Device;
 use fido_relay::core::prompt_limits::Tries;
-use fido_relay::phone::DeviceKey;
 use fido_relay::relay::{Connection, Next, Owner};
 use fido_relay::security::random;
 use fido_relay_proto::device::{
@@ -18,6 +17,7 @@ use fido_relay_proto::{
     CeremonyId, ConnectionId, DeviceFrame, DeviceId, PlainText, RelayFrame, TenantId, UnixMillis,
     Username,
 };
+use fido_relay_rig::phone::DeviceKey;
 use serde_json::value::RawValue;
 
 use crate::support::acts::add_device;

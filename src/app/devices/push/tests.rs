@@ -12,7 +12,7 @@ use crate::app::tests::{AllBut, HandClock, entries, over};
 use crate::app::{Actor, users};
 use crate::backends::embedded::MemoryStore;
 use crate::core::prompt_limits::Tries;
-use crate::phone::DeviceKey;
+use fido_relay_rig::phone::DeviceKey;
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 

@@ -9,7 +9,7 @@ use super::super::credentials::Credential;
 use super::super::server::Settings;
 use super::bench::{Bench, make, settings};
 use crate::core::ceremony::Verdict;
-use crate::softcard::{AttestationKey, AttestationStyle, SoftCard};
+use fido_relay_rig::softcard::{AttestationKey, AttestationStyle, SoftCard};
 
 /// A root, and a card whose certificate under it names another model where that is wanted.
 fn card(other_model: bool) -> (Vec<u8>, SoftCard) {

@@ -14,7 +14,7 @@ use crate::core::ceremony::{Begun, Verdict};
 use crate::ports::{
     BeginFault, BeginRequest, Completion, Fido as _, SecurityEventKind, Store as _, StoreError,
 };
-use crate::softcard::{Prompt, SoftCard};
+use fido_relay_rig::softcard::{Prompt, SoftCard};
 
 pub(super) struct Bench {
     pub(super) store: Arc<MemoryStore>,

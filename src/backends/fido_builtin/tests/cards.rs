@@ -8,7 +8,7 @@ use super::bench::{Bench, make, sign};
 use crate::core::ceremony::Verdict;
 use crate::ports::Store as _;
 use crate::ports::{Card, Cards, SecurityEventKind};
-use crate::softcard::SoftCard;
+use fido_relay_rig::softcard::SoftCard;
 
 const REGISTRATION: CeremonyType = CeremonyType::Registration;
 const AUTHENTICATION: CeremonyType = CeremonyType::Authentication;

@@ -13,7 +13,7 @@ use crate::ports::{
     Batch, BoxFuture, CardEvents, Certify as _, CertifyCall, CertifyReply, CertifyStep,
     SecurityEvent, SecurityEventKind, StoreError,
 };
-use crate::softcard::{AttestationStyle, Prompt, SoftCard};
+use fido_relay_rig::softcard::{AttestationStyle, Prompt, SoftCard};
 
 use CertifyStep::{AssertionOptions, AssertionResult, AttestationOptions, AttestationResult};
 

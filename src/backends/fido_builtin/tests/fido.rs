@@ -17,7 +17,7 @@ use super::super::credentials::hash_text;
 use super::bench::{Bench, make, raw, request, settings, sign};
 use crate::core::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
 use crate::ports::Fido as _;
-use crate::softcard::{AttestationStyle, SoftCard};
+use fido_relay_rig::softcard::{AttestationStyle, SoftCard};
 
 const REGISTRATION: CeremonyType = CeremonyType::Registration;
 const AUTHENTICATION: CeremonyType = CeremonyType::Authentication;

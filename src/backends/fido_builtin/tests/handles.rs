@@ -11,7 +11,7 @@ use super::bench::{Bench, make, raw, settings, sign};
 use crate::core::ceremony::Verdict;
 use crate::ports::Cards;
 use crate::ports::Store as _;
-use crate::softcard::SoftCard;
+use fido_relay_rig::softcard::SoftCard;
 
 const REGISTRATION: CeremonyType = CeremonyType::Registration;
 const AUTHENTICATION: CeremonyType = CeremonyType::Authentication;

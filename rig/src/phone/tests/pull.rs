@@ -27,8 +27,8 @@ use crate::phone::{
     Bed, Codes, DeviceKey, Faults, Pace, Paired, PairingClient, Phone, PhoneEvent, PhoneHandle,
     PullClient, Receiver, Stopped,
 };
-use crate::security::random;
-use crate::tasks::Tasks;
+use fido_relay_kit::random;
+use fido_relay_kit::tasks::Tasks;
 
 /// One request of the phone, whose proof holds.
 struct Asked {
@@ -186,7 +186,7 @@ impl Night {
     async fn wakes(&self, text: &str) {
         let keys = self.target.keys.as_ref().unwrap();
         let sealed = seal(keys.p256dh.as_str(), keys.auth.as_str(), text.as_bytes());
-        let client = crate::trust::http_client().no_proxy().build().unwrap();
+        let client = fido_relay_kit::trust::http_client().no_proxy().build().unwrap();
         let request = client.post(self.target.token.as_str()).body(sealed);
         let request = request.header("TTL", "60").header("Content-Encoding", "aes128gcm");
         assert_eq!(request.send().await.unwrap().status(), 201);

@@ -14,13 +14,13 @@ use url::Url;
 
 use super::screen::Screen;
 use super::{STOP_LIMIT, failed};
-use crate::cli::{Failure, counted};
+use crate::command::{Failure, counted};
 use crate::phone::{
     Bed, Codes, DeviceKey, Paired, PairingClient, PairingError, PairingLink, Phone, PhoneEvent,
     PullClient, Receiver,
 };
 use crate::softcard::SoftCard;
-use crate::tasks::Tasks;
+use fido_relay_kit::tasks::Tasks;
 
 /// Pairings under way at once: a relay limits them by address.
 const PAIRINGS: usize = 8;

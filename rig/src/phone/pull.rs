@@ -15,7 +15,7 @@ use reqwest::{Method, Response, StatusCode};
 
 use super::key::{KeyError, phone_clock_s};
 use super::pairing::{Paired, PairingClient};
-use crate::security::random;
+use fido_relay_kit::random;
 
 /// How long a call may take beyond the time that it asked the relay to hold it.
 const CALL_LIMIT: Duration = Duration::from_secs(15);

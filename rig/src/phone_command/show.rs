@@ -4,7 +4,7 @@ use fido_relay_proto::device::{CardErrorCode, DeclineReason, FrameErrorCode, Not
 use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{CeremonyType, WireName};
 
-use crate::cli::counted;
+use crate::command::counted;
 use crate::phone::{Ask, PhoneEvent, Stopped, isolated};
 
 /// A prompt with its question; `left` is the time left in seconds, where it is not counted down.

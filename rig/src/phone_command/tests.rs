@@ -21,7 +21,7 @@ use super::screen::Screen;
 use super::watch::{HINT, Watch};
 use super::{Arguments, show};
 use crate::phone::{Ask, Decision, DropAt, Person, PhoneEvent, SecondAnswer, Stopped};
-use crate::security::random;
+use fido_relay_kit::random;
 
 #[derive(clap::Parser)]
 struct Line {
@@ -435,7 +435,7 @@ async fn watched(events: Vec<(u64, PhoneEvent)>) -> (String, Result<(), u8>) {
         drop(tell);
     };
     let (ended, ()) = tokio::join!(watch.run(|| {}, told), play);
-    (shown.take(), ended.map_err(|failure| failure.code))
+    (shown.take(), ended.map_err(|failure| failure.exit_code))
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,8 +22,8 @@ use super::reconnect::{Cause, Next, Pace, Reconnect};
 use super::roots::Roots;
 use super::sleeper::{Bed, Sleeper};
 use super::wire::{ConnectError, Socket, SocketEnd, Welcome};
-use crate::security::random;
-use crate::tasks::Tasks;
+use fido_relay_kit::random;
+use fido_relay_kit::tasks::Tasks;
 
 /// From dialling to `welcome`.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);

@@ -25,8 +25,8 @@ use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 use crate::phone::{
     Card, Codes, DeviceKey, Faults, Pace, Paired, Person, Phone, PhoneEvent, PhoneHandle,
 };
-use crate::security::random;
-use crate::tasks::Tasks;
+use fido_relay_kit::random;
+use fido_relay_kit::tasks::Tasks;
 
 /// No test waits longer for anything; it is no measure of time.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 
 /// Which signal asked the process to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
+pub enum Stop {
     /// SIGINT: Ctrl-C.
     Interrupt,
     Terminate,
@@ -15,7 +15,8 @@ pub(super) enum Stop {
 
 impl Stop {
     /// The exit code of a process that this signal ended, as shells have it.
-    pub(super) const fn exit_code(self) -> u8 {
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
         match self {
             Self::Hangup => 128 + 1,
             Self::Interrupt => 128 + 2,
@@ -27,7 +28,8 @@ impl Stop {
 /// From its making on, none of these signals ends the process by itself. SIGHUP counts only if it
 /// says that the terminal of the process was closed.
 #[cfg(unix)]
-pub(super) struct Signals {
+#[derive(Debug)]
+pub struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
     hangup: tokio::signal::unix::Signal,
@@ -36,7 +38,9 @@ pub(super) struct Signals {
 
 #[cfg(unix)]
 impl Signals {
-    pub(super) fn new() -> std::io::Result<Self> {
+    /// # Errors
+    /// If the operating system takes no handler.
+    pub fn new() -> std::io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
 
         Ok(Self {
@@ -48,7 +52,7 @@ impl Signals {
     }
 
     /// Waits for the next one. Nothing is lost when this is dropped before.
-    pub(super) async fn next(&mut self) -> Stop {
+    pub async fn next(&mut self) -> Stop {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return Stop::Terminate,
@@ -64,15 +68,18 @@ impl Signals {
 }
 
 #[cfg(not(unix))]
-pub(super) struct Signals;
+#[derive(Debug)]
+pub struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
-    pub(super) fn new() -> std::io::Result<Self> {
+    /// # Errors
+    /// If the operating system takes no handler.
+    pub fn new() -> std::io::Result<Self> {
         Ok(Self)
     }
 
-    pub(super) async fn next(&mut self) -> Stop {
+    pub async fn next(&mut self) -> Stop {
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }

@@ -17,7 +17,7 @@ use super::pairing::Paired;
 use super::pull::{PullClient, PullError, PullOrder};
 use super::receiver::Subscription;
 use super::reconnect::{Cause, Next, Reconnect};
-use crate::security::random;
+use fido_relay_kit::random;
 
 /// How long the relay may hold a request while something is on the screen.
 const WAIT_S: u64 = 25;

@@ -10,7 +10,7 @@ use super::frames::mistyped;
 use super::{Act, App, Stage};
 use crate::phone::event::PhoneEvent;
 use crate::phone::faults::DropAt;
-use crate::security::random;
+use fido_relay_kit::random;
 
 /// Seconds that a code which was typed alone may wait for its answer: pages show a code for about
 /// as long.

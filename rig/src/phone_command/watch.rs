@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use super::person::Input;
 use super::screen::Screen;
 use super::show;
-use crate::cli::Failure;
-use crate::cli::signals::Signals;
+use crate::command::Failure;
 use crate::phone::{PhoneEvent, Stopped};
+use fido_relay_kit::signals::Signals;
 
 /// Exit code of `--once` for a ceremony that ended without success.
 const NOT_SUCCEEDED: u8 = 3;
@@ -184,5 +184,5 @@ fn verdict(outcome: Outcome) -> Result<(), Failure> {
         | Outcome::Cancelled => ("the ceremony did not succeed", NOT_SUCCEEDED),
         Outcome::Indeterminate => ("it is not known how the ceremony ended", NOT_KNOWN),
     };
-    Err(Failure { text: text.to_owned(), code })
+    Err(Failure { text: text.to_owned(), exit_code: code })
 }

@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 pub use attestation::{AttestationKey, AttestationStyle};
 pub use saved::InvalidCard;
 
-use crate::security::random;
+use fido_relay_kit::random;
 use options::CardOptions;
 
 /// Credentials that fit on the card; like a real one's few dozen, but enough for long tests.

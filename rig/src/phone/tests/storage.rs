@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 
 use super::relay::{a_challenge, an_offer};
 use crate::phone::{Card, DeviceKey, KeptCard, Paired, PhoneState, StateError};
-use crate::security::random;
 use crate::softcard::SoftCard;
+use fido_relay_kit::random;
 
 fn state() -> PhoneState {
     PhoneState {

@@ -1,10 +1,14 @@
-//! The machine's clock, the only place that reads it.
+//! The wall clock, as a trait and as the machine's own: the only place that reads it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use fido_relay_proto::UnixMillis;
 
-use crate::ports::Clock;
+/// A wall clock: what is stored is compared with what it says.
+pub trait Clock: Send + Sync + std::fmt::Debug {
+    /// The time now.
+    fn now(&self) -> UnixMillis;
+}
 
 /// The machine's wall clock. A machine whose clock stands before 1970 is told that it is 1970.
 #[derive(Clone, Copy, Debug, Default)]

@@ -21,14 +21,13 @@ use fido_relay_proto::{PlainText, typed_digits};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::health::root;
-use super::{Failure, counted};
+use crate::command::{Failure, counted};
 use crate::phone::{
     Bed, DeviceKey, KeptCard, PairingClient, PairingError, PairingLink, Person, Phone, PhoneHandle,
     PhoneState, PullClient, Receiver, StateError, Waits, pair,
 };
 use crate::softcard::SoftCard;
-use crate::tasks::Tasks;
+use fido_relay_kit::tasks::Tasks;
 use person::{FromFile, Lines, Terminal, Types, Unasked};
 use screen::Screen;
 use watch::Watch;
@@ -58,7 +57,7 @@ under way.
 Exit codes: 0 interrupted or standard input closed, or with --once the ceremony succeeded; 1 the
 phone could not do its part; 2 wrong arguments; with --once: 3 the ceremony ended without success,
 4 its outcome is not known.")]
-pub(super) struct Arguments {
+pub struct Arguments {
     /// Pair with this link first: fido-relay://pair?relay=…&token=…
     #[arg(long, value_name = "LINK", conflicts_with = "fleet")]
     pair: Option<String>,
@@ -106,26 +105,27 @@ impl Arguments {
 }
 
 /// Runs until interrupted, until standard input is closed, or to the end of one ceremony.
-pub(super) fn run(args: &Arguments) -> Result<(), Failure> {
-    super::block_on(async {
-        let (tasks, screen) = (Tasks::default(), Screen::stdout());
-        let done = match (args.fleet, &args.pairings) {
-            (Some(size), Some(pairings)) => {
-                let name = plain_name(&args.name)?;
-                let fleet = fleet::Fleet {
-                    size,
-                    pairings,
-                    name,
-                    relay: args.relay.as_ref(),
-                    asleep_share: args.asleep_share,
-                };
-                fleet::run(fleet, &screen, &tasks).await
-            }
-            _ => one(args, &screen, &tasks).await,
-        };
-        tasks.stop(STOP_LIMIT).await;
-        done
-    })
+///
+/// # Errors
+/// [`Failure`] with the exit codes of [`Arguments`]' help.
+pub async fn run(args: &Arguments) -> Result<(), Failure> {
+    let (tasks, screen) = (Tasks::default(), Screen::stdout());
+    let done = match (args.fleet, &args.pairings) {
+        (Some(size), Some(pairings)) => {
+            let name = plain_name(&args.name)?;
+            let fleet = fleet::Fleet {
+                size,
+                pairings,
+                name,
+                relay: args.relay.as_ref(),
+                asleep_share: args.asleep_share,
+            };
+            fleet::run(fleet, &screen, &tasks).await
+        }
+        _ => one(args, &screen, &tasks).await,
+    };
+    tasks.stop(STOP_LIMIT).await;
+    done
 }
 
 /// A code as a person types it, in any script and grouping.
@@ -143,6 +143,11 @@ fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// The innermost cause: the outer ones only say that a request was made.
+fn root_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::error::Error {
+    std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
 }
 
 /// A failure with what caused it.
@@ -234,7 +239,7 @@ fn not_paired(relay: &Url, error: &PairingError) -> Failure {
         PairingError::Unreachable(_) => format!(
             "no relay answers at {relay}: {}. To go on, see that it runs, or name another \
              address of it with --relay",
-            root(error)
+            root_cause(error)
         ),
         PairingError::Link | PairingError::Key(_) | PairingError::Refused { .. } => chain(error),
     })

@@ -21,7 +21,7 @@ use super::pairing::Paired;
 use super::person::{Decision, Person};
 use super::roots::Roots;
 use super::rotation::Rotation;
-use crate::security::random;
+use fido_relay_kit::random;
 
 /// A frame that the relay could not take goes out again after half to one and a half of this.
 const RETRY: Duration = Duration::from_millis(1000);

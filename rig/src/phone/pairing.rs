@@ -132,7 +132,7 @@ impl PairingClient {
     /// # Errors
     /// As [`PairingClient::new`].
     pub fn trusting(roots: &Roots) -> Result<Self, PairingError> {
-        let mut builder = crate::trust::http_client();
+        let mut builder = fido_relay_kit::trust::http_client();
         if let Some(named) = roots.named() {
             let named = named.iter().map(|root| reqwest::Certificate::from_der(root));
             let named = named.collect::<Result<Vec<_>, _>>().map_err(unreachable)?;

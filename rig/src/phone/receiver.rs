@@ -30,8 +30,8 @@ use self::keys::ReceiverKeys;
 #[cfg(test)]
 pub(super) use self::keys::tests::seal;
 use super::key::KeyError;
-use crate::security::random;
-use crate::tasks::Tasks;
+use fido_relay_kit::random;
+use fido_relay_kit::tasks::Tasks;
 
 /// Largest message that a push service has to take (RFC 8030 section 7.2).
 const MAX_MESSAGE: usize = 4096;
@@ -208,7 +208,7 @@ mod tests {
         headers: &[(&'static str, &str)],
         body: Vec<u8>,
     ) -> reqwest::StatusCode {
-        let client = crate::trust::http_client().no_proxy().build().unwrap();
+        let client = fido_relay_kit::trust::http_client().no_proxy().build().unwrap();
         let mut request = client.post(url).body(body);
         for (name, value) in headers {
             request = request.header(*name, *value);

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::phone::key::KeyError;
-use crate::security::random;
+use fido_relay_kit::random;
 
 /// An uncompressed P-256 point (SEC 1 section 2.3.3).
 const POINT: usize = 65;

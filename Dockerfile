@@ -16,12 +16,13 @@ COPY proto ./proto
 COPY rig ./rig
 COPY webauthn ./webauthn
 COPY src ./src
+# Without the feature `rig`: demo, phone and bench have no business beside a relay that serves.
 # The registry and the target directory are caches of the builder, not layers of the image.
 # COPY gives a directory that it makes the mode 0755, and what lies in the copied one its own mode:
 # so the data directory lies in one that is copied.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --profile dist --locked --bin fido-relay \
+    cargo build --profile dist --locked --no-default-features --bin fido-relay \
     && cp target/dist/fido-relay /fido-relay \
     && install -d -m 0700 /volumes/data
 

@@ -1,8 +1,11 @@
 //! What the rig's subcommands share: how they fail, and how they print.
 
 use std::fmt;
+use std::io::Write as _;
 
 use fido_relay_kit::signals::Stop;
+
+use crate::host::HostError;
 
 /// Why a subcommand failed, for the program that runs it to print and to exit with.
 #[derive(Debug)]
@@ -26,6 +29,24 @@ impl Failure {
     pub(crate) fn usage(text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), exit_code: 2 }
     }
+}
+
+impl From<HostError> for Failure {
+    fn from(error: HostError) -> Self {
+        Self::failed(match &error {
+            HostError::Start(_, Some(remedy)) => format!("{error}. To go on, {remedy}"),
+            HostError::Start(_, None)
+            | HostError::Settings(_)
+            | HostError::Client(_)
+            | HostError::Store(_) => error.to_string(),
+        })
+    }
+}
+
+/// Prints what a command was asked for. A reader that has seen enough (`| head`) is no failure.
+pub(crate) fn answer(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{text}");
 }
 
 /// A number with its noun: `1 client`, `2 clients`.

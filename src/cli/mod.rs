@@ -2,18 +2,17 @@
 
 mod administration;
 pub mod audit;
-mod bench;
 mod card;
 mod client;
 mod config;
-pub mod demo;
 mod device;
 mod doctor;
 mod health;
 mod log;
 mod pairing;
+#[cfg(feature = "rig")]
+pub mod rig;
 mod schema;
-mod scratch;
 mod serve;
 mod user;
 mod webhook;
@@ -25,8 +24,6 @@ use std::process::ExitCode;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
-
-use fido_relay_kit::signals;
 
 use crate::config::{Config, Loaded};
 use crate::serve::StartError;
@@ -73,9 +70,11 @@ enum Command {
     /// Run the relay
     Serve(serve::Arguments),
     /// Play the whole loop on this machine: relay, page, phone, card
-    Demo(demo::Arguments),
+    #[cfg(feature = "rig")]
+    Demo(fido_relay_rig::demo::Arguments),
     /// Measure what an idle phone costs and what a ceremony takes
-    Bench(bench::Arguments),
+    #[cfg(feature = "rig")]
+    Bench(fido_relay_rig::bench::Arguments),
     /// Print the configuration in effect, with the source of each value
     Config(config::Arguments),
     /// Make, list and remove the initiators that may open ceremonies
@@ -124,21 +123,9 @@ impl Failure {
         }
     }
 
-    /// A signal ended it before it was done: the exit code that shells give for that signal.
-    fn stopped(by: signals::Stop) -> Self {
-        Self { text: "interrupted".to_owned(), code: by.exit_code() }
-    }
-
     /// It was asked for wrongly, or the configuration is wrong: exit code 2.
     pub fn usage(text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), code: 2 }
-    }
-}
-
-#[cfg(feature = "rig")]
-impl From<fido_relay_rig::Failure> for Failure {
-    fn from(failure: fido_relay_rig::Failure) -> Self {
-        Self { text: failure.text, code: failure.exit_code }
     }
 }
 
@@ -148,8 +135,14 @@ pub fn main() -> ExitCode {
     let Arguments { file, command } = Arguments::parse();
     let done = match command {
         Command::Serve(arguments) => serve::run(&file, &arguments),
-        Command::Demo(arguments) => demo::run(arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
+        #[cfg(feature = "rig")]
+        Command::Demo(arguments) => {
+            fido_relay_rig::demo::run(arguments, &rig::Host).map_err(Failure::from)
+        }
+        #[cfg(feature = "rig")]
+        Command::Bench(arguments) => {
+            fido_relay_rig::bench::run(&arguments, &rig::Host).map_err(Failure::from)
+        }
         Command::Config(arguments) => config::run(&file, &arguments),
         Command::Client(arguments) => client::run(&file, arguments),
         Command::Webhook(arguments) => webhook::run(&file, arguments),

@@ -4,10 +4,10 @@
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
-use fido_relay::cli::demo::vapid_key;
 use fido_relay::config::push::WebPush;
 use fido_relay_proto::http::{OpenedPairing, Status};
 use fido_relay_proto::{Outcome, Step};
+use fido_relay_rig::demo::vapid_key;
 use fido_relay_rig::phone::{
     Bed, Codes, DeviceKey, DropAt, Faults, PairingClient, Phone, PhoneEvent, PullClient, Receiver,
 };

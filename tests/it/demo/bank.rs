@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use fido_relay::cli::demo::request::Action;
-use fido_relay::cli::demo::site::FILES;
-use fido_relay::cli::demo::visitor::{Told, VisitError, Visitor};
 use fido_relay_proto::{CeremonyId, Outcome, Reason};
+use fido_relay_rig::demo::request::Action;
+use fido_relay_rig::demo::site::FILES;
+use fido_relay_rig::demo::visitor::{Told, VisitError, Visitor};
 use reqwest::{Client, StatusCode, header};
 use serde_json::{Value, json};
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay::backends::embedded::SystemClock;
-use fido_relay::cli::demo::narrate::Narrator;
-use fido_relay::cli::demo::person::Manner;
-use fido_relay::cli::demo::stage::{Cast, Stage};
+use fido_relay::cli::rig::Host;
 use fido_relay_proto::device::DeclineReason;
+use fido_relay_rig::demo::narrate::Narrator;
+use fido_relay_rig::demo::person::Manner;
+use fido_relay_rig::demo::stage::{Cast, Stage};
 use fido_relay_rig::phone::Faults;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -28,7 +29,7 @@ async fn stage(faults: Faults) -> (Stage, Story, TempDir) {
     let clock = Arc::new(SystemClock);
     let narrator = Narrator::new(clock.clone(), Box::new(story.clone()), false);
     let cast = Cast { port: 0, manner: Manner::ReadsPage(QUICK), faults };
-    let stage = Stage::set(directory.path(), cast, clock, narrator).await.unwrap();
+    let stage = Stage::set(&Host, directory.path(), cast, clock, narrator).await.unwrap();
     (stage, story, directory)
 }
 

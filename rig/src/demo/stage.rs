@@ -7,9 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fido_relay_proto::ClientId;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::text::InvalidText;
-use fido_relay_proto::{Binding, TenantId};
 use tokio::net::TcpListener;
 use url::Url;
 
@@ -18,17 +18,13 @@ use super::initiator::{CallError, Initiator};
 use super::narrate::Narrator;
 use super::person::{self, CardHolder, Drawer, Manner};
 use super::{payment, site, vapid_key, web};
-use crate::app::Actor;
-use crate::app::clients::{self, Credential};
-use crate::config;
-use crate::ports::{Clock, StoreError};
-use crate::security::clients::{ClientChange, ClientError, NewClient};
-use crate::serve::{self, Running, StartError};
-use crate::tasks::Tasks;
-use fido_relay_rig::phone::{
+use crate::host::{HostError, HostedRelay, RelayHost};
+use crate::phone::{
     Bed, DeviceKey, Faults, KeyError, Paired, PairingClient, PairingError, Phone, PhoneEvent,
     PhoneHandle, PullClient, Receiver,
 };
+use fido_relay_kit::clock::Clock;
+use fido_relay_kit::tasks::Tasks;
 
 /// How long the phone may take to be welcomed.
 const WELCOME_LIMIT: Duration = Duration::from_secs(20);
@@ -57,21 +53,15 @@ pub enum StageError {
     /// The bank's port.
     #[error("the bank cannot listen on 127.0.0.1:{0}: {1}")]
     Listen(u16, #[source] std::io::Error),
-    /// The demo's own settings.
-    #[error("the demo's settings do not hold: {0}")]
-    Settings(#[from] config::Mistakes),
+    /// The relay, or the bank's client of it.
+    #[error(transparent)]
+    Host(#[from] HostError),
     /// A name in the demo.
     #[error("the demo's names do not hold: {0}")]
     Names(#[from] InvalidText),
     /// The relay's address.
     #[error("the relay's address does not hold: {0}")]
     Address(#[from] url::ParseError),
-    /// The relay.
-    #[error("the relay does not start: {0}")]
-    Relay(#[from] StartError),
-    /// The bank's client and key.
-    #[error("the bank gets no API key: {0}")]
-    Client(#[from] ClientError),
     /// The initiator API.
     #[error("the bank cannot use the relay: {0}")]
     Call(#[from] CallError),
@@ -92,12 +82,6 @@ pub enum StageError {
     VapidKey(#[source] std::io::Error),
 }
 
-impl From<StoreError> for StageError {
-    fn from(error: StoreError) -> Self {
-        Self::Client(error.into())
-    }
-}
-
 impl StageError {
     /// What can be done about it, where that does not follow from the error itself.
     #[must_use]
@@ -115,12 +99,11 @@ impl StageError {
                     8000 + port % 1000
                 ))
             }
-            Self::Relay(error) => error.remedy(),
+            Self::Host(HostError::Start(_, remedy)) => remedy.clone(),
             Self::Listen(..)
-            | Self::Settings(_)
+            | Self::Host(_)
             | Self::Names(_)
             | Self::Address(_)
-            | Self::Client(_)
             | Self::Call(_)
             | Self::Key(_)
             | Self::Pairing(_)
@@ -134,7 +117,7 @@ impl StageError {
 /// Everything that runs.
 #[derive(Debug)]
 pub struct Stage {
-    relay: Running,
+    relay: Box<dyn HostedRelay>,
     bank: Bank,
     bank_url: Url,
     handset: Handset,
@@ -182,6 +165,7 @@ impl Stage {
     /// # Errors
     /// [`StageError`].
     pub async fn set(
+        host: &dyn RelayHost,
         directory: &Path,
         cast: Cast,
         clock: Arc<dyn Clock>,
@@ -194,9 +178,9 @@ impl Stage {
             listener.local_addr().map_err(|error| StageError::Listen(cast.port, error))?;
         let bank_url = Url::parse(&format!("http://{bank_address}/"))?;
 
-        let relay = start_relay(directory).await?;
+        let relay = start_relay(host, directory).await?;
         let relay_url = Url::parse(&format!("{}/", relay.url().trim_end_matches('/')))?;
-        let (initiator, client_id) = admit_bank(&relay, relay_url.clone()).await?;
+        let (initiator, client_id) = admit_bank(&*relay, relay_url.clone()).await?;
 
         let account = Account {
             client_id,
@@ -285,7 +269,10 @@ impl Stage {
     }
 }
 
-async fn start_relay(directory: &Path) -> Result<Running, StageError> {
+async fn start_relay(
+    host: &dyn RelayHost,
+    directory: &Path,
+) -> Result<Box<dyn HostedRelay>, StageError> {
     let data_dir = directory.join("data");
     let key_file = directory.join("vapid.pem");
     vapid_key::write(&key_file, &DeviceKey::generate()?).map_err(StageError::VapidKey)?;
@@ -305,36 +292,25 @@ async fn start_relay(directory: &Path) -> Result<Running, StageError> {
         ("FIDO_RELAY_PUSH__WEBPUSH__CONTACT", "mailto:demo@harbour.example"),
         ("FIDO_RELAY_PUSH__WEBPUSH__ALLOW_LOOPBACK_HTTP", "true"),
     ];
-    let config = config::from_texts(None, &settings)?.config;
-    let listener = serve::bind(&config)?;
-    Ok(serve::start(config, listener).await?)
+    Ok(host.start(&settings).await?)
 }
 
 /// What an operator does with `fido-relay client create`: the bank becomes a client of the relay.
 async fn admit_bank(
-    relay: &Running,
+    relay: &dyn HostedRelay,
     relay_url: Url,
-) -> Result<(Initiator, fido_relay_proto::ClientId), StageError> {
-    let bank = NewClient {
-        tenant: TenantId::default(),
-        name: "Harbour Bank".to_owned().try_into()?,
-        scopes: vec![
-            Scope::CeremonyAuth,
-            Scope::CeremonyReg,
-            Scope::CeremonyApprove,
-            Scope::CeremonyRead,
-            Scope::DevicePair,
-            Scope::PresenceRead,
-            Scope::PriorAuthAssert,
-        ],
-        bindings: vec![Binding::Code],
-    };
-    let operator = Actor::operator(TenantId::default(), "demo");
-    let (bounds, credential) = (ClientChange::default(), Credential::ApiKey(None));
-    let made = clients::create(relay.app(), &operator, bank, &bounds, credential).await?;
-    let (id, key) = made;
-    let key = key.as_ref().map_or("", |key| key.expose());
-    Ok((Initiator::new(relay_url, key.into())?, id))
+) -> Result<(Initiator, ClientId), StageError> {
+    let scopes = vec![
+        Scope::CeremonyAuth,
+        Scope::CeremonyReg,
+        Scope::CeremonyApprove,
+        Scope::CeremonyRead,
+        Scope::DevicePair,
+        Scope::PresenceRead,
+        Scope::PriorAuthAssert,
+    ];
+    let (id, key) = relay.create_client("Harbour Bank".to_owned().try_into()?, scopes).await?;
+    Ok((Initiator::new(relay_url, key)?, id))
 }
 
 async fn welcomed(events: &mut tokio::sync::mpsc::Receiver<PhoneEvent>) -> Result<(), StageError> {

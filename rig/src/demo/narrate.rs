@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::ports::Clock;
+use fido_relay_kit::clock::Clock;
 
 /// Who does something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,7 +268,7 @@ pub fn told(outcome: Outcome, reason: Option<Reason>) -> String {
 }
 
 /// The relay's RFC 3339 time.
-pub(in crate::cli) fn instant(text: &str) -> Option<UnixMillis> {
+pub(crate) fn instant(text: &str) -> Option<UnixMillis> {
     let millis = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos() / 1_000_000;
     u64::try_from(millis).ok().map(UnixMillis)
 }
@@ -276,7 +276,7 @@ pub(in crate::cli) fn instant(text: &str) -> Option<UnixMillis> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backends::embedded::SystemClock;
+    use fido_relay_kit::clock::SystemClock;
 
     #[derive(Clone, Default)]
     struct Paper(Arc<Mutex<Vec<u8>>>);

@@ -10,10 +10,10 @@ use tokio::sync::Notify;
 
 use super::child::Server;
 use super::report::Progress;
-use crate::cli::Failure;
-use crate::tasks::Tasks;
-use fido_relay_rig::phone::{Codes, DeviceKey, Paired, PairingClient, Phone, PhoneEvent};
-use fido_relay_rig::softcard::SoftCard;
+use crate::command::Failure;
+use crate::phone::{Codes, DeviceKey, Paired, PairingClient, Phone, PhoneEvent};
+use crate::softcard::SoftCard;
+use fido_relay_kit::tasks::Tasks;
 
 /// Pairings under way at once.
 const PAIRINGS: usize = 32;

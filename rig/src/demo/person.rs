@@ -15,8 +15,8 @@ use tokio::sync::mpsc;
 use super::bank::Bank;
 use super::narrate::{Narrator, Who};
 use super::visitor::VISITOR;
-use fido_relay_rig::phone::{Ask, Card, Decision, Person, PhoneEvent, isolated};
-use fido_relay_rig::softcard::SoftCard;
+use crate::phone::{Ask, Card, Decision, Person, PhoneEvent, isolated};
+use crate::softcard::SoftCard;
 
 /// How long the page may take to show a code after the phone has shown the offer.
 const PAGE_LIMIT: Duration = Duration::from_secs(5);

@@ -10,11 +10,11 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 
 use super::child::Server;
-use crate::backends::embedded::SystemClock;
-use crate::cli::Failure;
-use crate::cli::demo::initiator::Wait;
-use crate::cli::demo::narrate::instant;
-use crate::ports::Clock as _;
+use crate::command::Failure;
+use crate::demo::initiator::Wait;
+use crate::demo::narrate::instant;
+use fido_relay_kit::clock::Clock as _;
+use fido_relay_kit::clock::SystemClock;
 
 /// A way to wait that a watcher takes by itself.
 #[derive(Clone, Copy, Debug)]

@@ -20,7 +20,8 @@ mod watchers;
 use std::time::Duration;
 
 use self::report::Latencies;
-use super::{Failure, answer};
+use crate::command::{Failure, answer};
+use crate::host::RelayHost;
 use fido_relay_kit::signals::Signals;
 
 /// Phones hold their sockets while nothing happens; then users sign in. Progress goes to standard
@@ -32,7 +33,7 @@ use fido_relay_kit::signals::Signals;
   fido-relay bench --only ceremonies --in-flight 256 --seconds 30
   fido-relay bench --only wake --sleepers 500 --wakes-per-minute 10000
   fido-relay bench --only start --stored 1000000")]
-pub(super) struct Arguments {
+pub struct Arguments {
     /// Idle phones; needs twice as many file descriptors in all (see `ulimit -n`)
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     phones: u32,
@@ -78,7 +79,10 @@ enum Part {
 }
 
 /// Measures and reports.
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+///
+/// # Errors
+/// [`Failure`] if something could not be measured, or a signal came first.
+pub fn run(arguments: &Arguments, host: &dyn RelayHost) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
     if arguments.hold_sockets {
         return runtime.block_on(floor::hold_sockets());
@@ -86,13 +90,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     runtime.block_on(async {
         let mut signals = Signals::new().map_err(Failure::failed)?;
         tokio::select! {
-            measured = measure(arguments) => measured,
+            measured = measure(arguments, host) => measured,
             stop = signals.next() => Err(Failure::stopped(stop)),
         }
     })
 }
 
-async fn measure(arguments: &Arguments) -> Result<(), Failure> {
+async fn measure(arguments: &Arguments, host: &dyn RelayHost) -> Result<(), Failure> {
     if cfg!(debug_assertions) {
         answer("This is a debug build: its speed says little, its memory a bit more.\n");
     }
@@ -117,7 +121,7 @@ async fn measure(arguments: &Arguments) -> Result<(), Failure> {
     }
     if wanted(Part::Start) {
         let stored = usize::try_from(arguments.stored).map_err(Failure::usage)?;
-        answer(&start_report(&start::measure(stored).await?));
+        answer(&start_report(&start::measure(host, stored).await?));
     }
     Ok(())
 }

@@ -77,8 +77,10 @@ impl Initiator {
     /// If the HTTP client cannot be made: TLS roots that do not load.
     pub fn new(base: Url, api_key: SecretString) -> Result<Self, CallError> {
         // A proxy from the environment has no business between programs of one machine.
-        let http =
-            crate::trust::http_client().no_proxy().build().map_err(CallError::Unreachable)?;
+        let http = fido_relay_kit::trust::http_client()
+            .no_proxy()
+            .build()
+            .map_err(CallError::Unreachable)?;
         Ok(Self { http, base, api_key })
     }
 

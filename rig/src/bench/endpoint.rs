@@ -13,11 +13,11 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use super::child::Server;
-use crate::backends::embedded::SystemClock;
-use crate::cli::Failure;
-use crate::cli::demo::web;
-use crate::ports::Clock as _;
-use crate::tasks::Tasks;
+use crate::command::Failure;
+use crate::demo::web;
+use fido_relay_kit::clock::Clock as _;
+use fido_relay_kit::clock::SystemClock;
+use fido_relay_kit::tasks::Tasks;
 
 /// Deliveries that wait to be counted.
 const QUEUE: usize = 1024;

@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use super::child::Server;
 use super::phones::{self, Crowd};
 use super::report::{Latencies, Progress};
-use crate::cli::Failure;
-use crate::cli::demo::initiator::Wait;
-use crate::security::random;
-use crate::tasks::Tasks;
+use crate::command::Failure;
+use crate::demo::initiator::Wait;
+use fido_relay_kit::random;
+use fido_relay_kit::tasks::Tasks;
 
 /// Sign-ins of each user before the clock runs.
 const WARM_UP: usize = 1;
@@ -71,7 +71,7 @@ async fn floor(
     in_flight: usize,
     duration: Duration,
 ) -> Result<Latencies, Failure> {
-    let http = crate::trust::http_client().no_proxy().build().map_err(Failure::failed)?;
+    let http = fido_relay_kit::trust::http_client().no_proxy().build().map_err(Failure::failed)?;
     let url = format!("{}healthz", server.url);
     let progress = Progress::new("floor", usize::try_from(duration.as_secs()).unwrap_or(1));
     repeated(in_flight, duration, &progress, async |_| {
@@ -147,7 +147,7 @@ async fn ceremony(
             Status::Pending => {}
             Status::Ended(Outcome::Succeeded) => return Ok(()),
             Status::Ended(outcome) => {
-                let told = crate::cli::demo::narrate::told(outcome, view.reason);
+                let told = crate::demo::narrate::told(outcome, view.reason);
                 return Err(Failure::failed(format!("a ceremony ended otherwise: {told}")));
             }
         }

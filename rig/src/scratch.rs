@@ -6,11 +6,11 @@ use fido_relay_kit::random;
 
 /// The directory. Dropping it removes it and everything in it.
 #[derive(Debug)]
-pub(super) struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
     /// A new, empty one among the system's temporary directories, open to its owner alone.
-    pub(super) fn create() -> std::io::Result<Self> {
+    pub(crate) fn create() -> std::io::Result<Self> {
         // Short, because a Unix socket will be somewhere in it, whose path may have 107 bytes.
         let name = format!("fido-relay-{:08x}", random::below(1 << 32));
         let path = std::env::temp_dir().join(name);
@@ -22,8 +22,13 @@ impl Scratch {
         Ok(Self(path))
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
+    }
+
+    /// Where a relay keeps its data in it.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.0.join("data")
     }
 }
 

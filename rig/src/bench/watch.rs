@@ -23,11 +23,11 @@ use super::endpoint::Endpoints;
 use super::phones;
 use super::report::{Latencies, Progress};
 use super::watchers::{self, Known, Road};
-use crate::backends::embedded::SystemClock;
-use crate::cli::Failure;
-use crate::ports::Clock as _;
-use crate::security::random;
-use crate::tasks::Tasks;
+use crate::command::Failure;
+use fido_relay_kit::clock::Clock as _;
+use fido_relay_kit::clock::SystemClock;
+use fido_relay_kit::random;
+use fido_relay_kit::tasks::Tasks;
 
 /// Watchers of one ceremony: fewer than the relay's default allows.
 const EACH: usize = 10;
@@ -91,7 +91,7 @@ async fn watched(
     let progress = Progress::new("watching", watchers);
     let ceremonies = open_all(server, watchers).await?;
     let ended = AtomicBool::new(false);
-    let http = crate::trust::http_client().no_proxy().build().map_err(Failure::failed)?;
+    let http = fido_relay_kit::trust::http_client().no_proxy().build().map_err(Failure::failed)?;
     let watching = (0..watchers).map(|number| {
         let (opened, progress, ended) = (&ceremonies[number / EACH], &progress, &ended);
         let http = &http;

@@ -14,7 +14,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 
-use crate::tasks::Tasks;
+use fido_relay_kit::tasks::Tasks;
 
 /// Longest time that a peer may take to send a request's headers.
 const HEADERS_LIMIT: Duration = Duration::from_secs(5);

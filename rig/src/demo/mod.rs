@@ -30,11 +30,12 @@ use fido_relay_proto::http::{Transaction, TransactionField};
 use fido_relay_proto::text::InvalidText;
 use tokio::time::Instant;
 
-use super::Failure;
-use super::scratch::Scratch;
-use crate::backends::embedded::SystemClock;
+use crate::command::Failure;
+use crate::host::RelayHost;
+use crate::phone::Faults;
+use crate::scratch::Scratch;
+use fido_relay_kit::clock::SystemClock;
 use fido_relay_kit::signals::Signals;
-use fido_relay_rig::phone::Faults;
 use narrate::Narrator;
 use person::Manner;
 use request::Action;
@@ -75,13 +76,13 @@ pub struct Arguments {
 ///
 /// # Errors
 /// [`Failure`] if the stage cannot be set, not every ceremony was proven, or a signal came first.
-pub(super) fn run(arguments: Arguments) -> Result<(), Failure> {
+pub fn run(arguments: Arguments, host: &dyn RelayHost) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
     let (done, scratch) = runtime.block_on(async {
         // Before there is anything that a signal could leave behind.
         let mut signals = Signals::new().map_err(Failure::failed)?;
         let scratch = Scratch::create().map_err(no_scratch)?;
-        Ok::<_, Failure>((play(arguments, scratch.path(), &mut signals).await, scratch))
+        Ok::<_, Failure>((play(arguments, host, scratch.path(), &mut signals).await, scratch))
     })?;
     // Whatever was cut off still writes into the directory until it has ended.
     runtime.shutdown_timeout(THREADS_LIMIT);
@@ -100,6 +101,7 @@ fn no_scratch(error: std::io::Error) -> Failure {
 
 async fn play(
     arguments: Arguments,
+    host: &dyn RelayHost,
     directory: &Path,
     signals: &mut Signals,
 ) -> Result<(), Failure> {
@@ -107,7 +109,7 @@ async fn play(
     let manner = if arguments.ask_code { Manner::AsksTerminal } else { Manner::ReadsPage(VISIBLE) };
     let cast = Cast { port: arguments.port, manner, faults: Faults::none() };
     let mut stage = tokio::select! {
-        set = Stage::set(directory, cast, Arc::new(SystemClock), narrator.clone()) => {
+        set = Stage::set(host, directory, cast, Arc::new(SystemClock), narrator.clone()) => {
             set.map_err(|error| not_set(&error))?
         }
         stop = signals.next() => return Err(Failure::stopped(stop)),

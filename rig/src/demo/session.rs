@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use fido_relay_proto::UnixMillis;
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::ports::Clock;
-use crate::security::random;
+use fido_relay_kit::clock::Clock;
+use fido_relay_kit::random;
 
 /// How long a session lasts: what a bank would give a page that nobody may be looking at any more.
 pub const LIFETIME_S: u64 = 15 * 60;

@@ -6,20 +6,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use axum::http::Method;
-use fido_relay_proto::Binding;
 use fido_relay_proto::http::Scope;
 use secrecy::SecretString;
 use url::Url;
 
-use crate::cli::Failure;
-use crate::cli::administration::Administration;
-use crate::cli::demo::initiator::Initiator;
-use crate::cli::demo::vapid_key;
-use crate::cli::scratch::Scratch;
-use crate::config;
-use crate::edge::operator::{CreateClient, NewKey};
-use fido_relay_rig::phone::DeviceKey;
+use crate::command::Failure;
+use crate::demo::initiator::Initiator;
+use crate::demo::vapid_key;
+use crate::phone::DeviceKey;
+use crate::scratch::Scratch;
 
 /// How long a child may take to listen.
 const START_LIMIT: Duration = Duration::from_secs(20);
@@ -153,31 +148,8 @@ impl Server {
 
     async fn start_in(scratch: Scratch, more: &More) -> Result<Self, Failure> {
         let process = serve_with(&scratch, more)?;
-        let client = CreateClient {
-            name: "Bench".to_owned().try_into().map_err(Failure::failed)?,
-            scopes: vec![
-                Scope::CeremonyAuth,
-                Scope::CeremonyReg,
-                Scope::CeremonyRead,
-                Scope::DevicePair,
-                Scope::WebhookAdmin,
-                Scope::PresenceRead,
-                Scope::PriorAuthAssert,
-            ],
-            bindings: vec![Binding::Code],
-            key_lives_s: None,
-            jwk: None,
-            allow_from: Vec::new(),
-            page_origins: Vec::new(),
-            no_code_alone: false,
-        };
-        let data_dir = data_dir(&scratch);
-        let config = config::from_texts(None, &settings(&data_dir));
-        let config = config.map_err(|error| Failure::usage(&error))?.config;
-        let NewKey { key, .. } =
-            Administration::reach(&config)?.call(Method::POST, "/clients", &client).await?;
-        let key = key.ok_or_else(|| Failure::failed("the relay made no API key"))?;
-        Self::reached(process, key.into(), scratch)
+        let key = create_client(&data_dir(&scratch))?;
+        Self::reached(process, key, scratch)
     }
 
     /// The same relay in a new process, at another port: what the old one had in its memory is
@@ -195,6 +167,30 @@ impl Server {
     }
 }
 
+/// Makes a client of the relay that runs on this data directory, as its operator would.
+fn create_client(data_dir: &str) -> Result<SecretString, Failure> {
+    let scopes = [
+        Scope::CeremonyAuth,
+        Scope::CeremonyReg,
+        Scope::CeremonyRead,
+        Scope::DevicePair,
+        Scope::WebhookAdmin,
+        Scope::PresenceRead,
+        Scope::PriorAuthAssert,
+    ];
+    let scopes = scopes.map(Scope::as_str).join(",");
+    let made = Command::new(std::env::current_exe().map_err(Failure::failed)?)
+        .args(["client", "create", "--name", "Bench", "--quiet", "--scope", &scopes])
+        .env_clear()
+        .envs(settings(data_dir))
+        .output()
+        .map_err(Failure::failed)?;
+    if !made.status.success() {
+        return Err(Failure::failed(String::from_utf8_lossy(&made.stderr).trim_end()));
+    }
+    Ok(String::from_utf8_lossy(&made.stdout).trim_end().into())
+}
+
 /// A relay over the data directory in this scratch directory.
 pub(super) fn serve(scratch: &Scratch) -> Result<Measured, Failure> {
     serve_with(scratch, &[])
@@ -208,7 +204,7 @@ fn serve_with(scratch: &Scratch, more: &More) -> Result<Measured, Failure> {
 }
 
 fn data_dir(scratch: &Scratch) -> String {
-    scratch.path().join("data").to_string_lossy().into_owned()
+    scratch.data_dir().to_string_lossy().into_owned()
 }
 
 /// The defaults but for the limits of strangers: all phones come from one address here, at once.

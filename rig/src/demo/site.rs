@@ -22,7 +22,7 @@ use super::result_token::{TxBinding, Verified};
 use super::session::{LIFETIME_S, SessionToken};
 use super::visitor::VISITOR;
 use super::words::{self, Words};
-use crate::security::random;
+use fido_relay_kit::random;
 
 const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";

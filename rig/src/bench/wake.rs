@@ -19,15 +19,15 @@ use tokio::time::Instant;
 use super::child::Server;
 use super::phones;
 use super::report::{Latencies, Progress};
-use crate::backends::embedded::SystemClock;
-use crate::cli::Failure;
-use crate::cli::demo::initiator::Wait;
-use crate::cli::demo::narrate::instant;
-use crate::ports::Clock as _;
-use crate::security::random;
-use crate::tasks::Tasks;
-use fido_relay_rig::phone::{Bed, PairingClient, Phone, PhoneEvent, PullClient, Receiver, Waits};
-use fido_relay_rig::softcard::SoftCard;
+use crate::command::Failure;
+use crate::demo::initiator::Wait;
+use crate::demo::narrate::instant;
+use crate::phone::{Bed, PairingClient, Phone, PhoneEvent, PullClient, Receiver, Waits};
+use crate::softcard::SoftCard;
+use fido_relay_kit::clock::Clock as _;
+use fido_relay_kit::clock::SystemClock;
+use fido_relay_kit::random;
+use fido_relay_kit::tasks::Tasks;
 
 /// How long phones may take to fall asleep.
 const ASLEEP_WITHIN: Duration = Duration::from_secs(60);

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::child::{self, Measured, Server};
 use super::phones::{self, Crowd};
 use super::report::Progress;
-use crate::cli::Failure;
-use crate::tasks::Tasks;
+use crate::command::Failure;
+use fido_relay_kit::tasks::Tasks;
 
 /// Phones before the first look at the memory: code that runs for the first time, tables that
 /// grow for the first time and the allocator's first arenas belong to nobody.

@@ -70,7 +70,7 @@ impl Visitor {
     /// # Errors
     /// [`VisitError::Unreachable`] if the HTTP client cannot be made.
     pub fn new(bank: Url) -> Result<Self, VisitError> {
-        let http = crate::trust::http_client()
+        let http = fido_relay_kit::trust::http_client()
             .no_proxy()
             .timeout(CALL_LIMIT)
             .user_agent(VISITOR)

@@ -3,8 +3,8 @@
 
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::cli::Failure;
-use crate::tasks::Tasks;
+use crate::command::Failure;
+use fido_relay_kit::tasks::Tasks;
 
 /// What stands before the address in the line that this process prints.
 pub(super) const MARKER: &str = "holds sockets at ";

@@ -23,9 +23,9 @@ use super::request::{Action, BankError, Ending, OpenedHere, Settled};
 use super::result_token::{self, Expected};
 use super::session::{SessionToken, Sessions};
 use super::silence::Silence;
-use crate::ports::Clock;
-use crate::security::random;
-use crate::tasks::Tasks;
+use fido_relay_kit::clock::Clock;
+use fido_relay_kit::random;
+use fido_relay_kit::tasks::Tasks;
 
 /// Ceremonies that the bank remembers: a page that has been open longer starts again.
 const REMEMBERED: usize = 256;

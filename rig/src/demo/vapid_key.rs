@@ -7,7 +7,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use fido_relay_rig::phone::DeviceKey;
+use crate::phone::DeviceKey;
 
 /// Characters of one line of PEM (RFC 7468 section 2).
 const LINE: usize = 64;

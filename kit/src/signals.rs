@@ -1,9 +1,9 @@
-//! The signals that stop a process, for commands that leave something behind if they just end.
+//! The signals that stop a process, for commands that must clean up.
 
 #[cfg(unix)]
 use std::io::IsTerminal as _;
 
-/// Which signal asked the process to stop.
+/// The signal that asked the process to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// SIGINT: Ctrl-C.
@@ -25,8 +25,8 @@ impl Stop {
     }
 }
 
-/// From its making on, none of these signals ends the process by itself. SIGHUP counts only if it
-/// says that the terminal of the process was closed.
+/// Once made, none of these signals ends the process by itself. SIGHUP counts only if the terminal of
+/// the process was closed.
 #[cfg(unix)]
 #[derive(Debug)]
 pub struct Signals {
@@ -51,7 +51,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next one. Nothing is lost when this is dropped before.
+    /// The next signal. Cancel safe.
     pub async fn next(&mut self) -> Stop {
         loop {
             tokio::select! {

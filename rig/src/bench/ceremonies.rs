@@ -1,50 +1,51 @@
-//! How many sign-ins a second, and how long one takes: HTTP open, offer, code, challenge, the
-//! card's answer, the built-in FIDO2 server's verdict, and the outcome by long poll, every state
-//! stored durably. Beside it, what the same machine does with the least HTTP request.
+//! Rate and latency of sign-ins: HTTP open, offer, code, challenge, the card's answer, the built-in
+//! FIDO2 server's verdict, and the outcome by long poll, every state stored durably. The floor is the
+//! smallest HTTP request.
 
 use std::time::Duration;
 
+use fido_relay_kit::random;
+use fido_relay_kit::tasks::Tasks;
 use fido_relay_proto::http::{OpenCeremony, Status};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{Binding, CeremonyType, Outcome};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 
-use super::child::Server;
-use super::phones::{self, Crowd};
+use super::child::RelayUnderTest;
+use super::phones::{self, ConnectedPhones};
 use super::report::{Latencies, Progress};
 use crate::command::Failure;
-use crate::demo::initiator::Wait;
-use fido_relay_kit::random;
-use fido_relay_kit::tasks::Tasks;
+use crate::demo::initiator::LongPoll;
 
-/// Sign-ins of each user before the clock runs.
+/// Sign-ins of each user before the measurement.
 const WARM_UP: usize = 1;
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// What was found.
 #[derive(Debug)]
-pub(super) struct Figures {
-    /// Ceremonies under way at any time.
+pub(super) struct CeremonyFigures {
+    /// Concurrent ceremonies.
     pub(super) in_flight: usize,
-    /// `GET /healthz`, as many under way.
+    /// `GET /healthz`, equally concurrent.
     pub(super) floor: Latencies,
-    /// Sign-ins.
     pub(super) sign_ins: Latencies,
-    /// Microseconds of the relay's processor time for each.
+    /// The relay's processor time for each, in microseconds.
     pub(super) processor_us: u64,
 }
 
-/// Measures for this long with so many users, each signing in again and again.
-pub(super) async fn measure(in_flight: usize, duration: Duration) -> Result<Figures, Failure> {
-    let server = Server::start().await?;
-    let (tasks, crowd) = (Tasks::default(), Crowd::default());
-    crowd.connect(phones::paired(&server, in_flight).await?, &tasks).await?;
+/// Measures with `in_flight` users, each of whom signs in repeatedly.
+pub(super) async fn measure(
+    in_flight: usize,
+    duration: Duration,
+) -> Result<CeremonyFigures, Failure> {
+    let server = RelayUnderTest::start().await?;
+    let (tasks, phones_online) = (Tasks::default(), ConnectedPhones::default());
+    phones_online.connect(phones::paired(&server, in_flight).await?, &tasks).await?;
     let progress = Progress::new("registering", in_flight);
     each_user(in_flight, async |user| {
-        ceremony(&server, &crowd, user, CeremonyType::Registration).await?;
+        ceremony(&server, &phones_online, user, CeremonyType::Registration).await?;
         for _ in 0..WARM_UP {
-            ceremony(&server, &crowd, user, CeremonyType::Authentication).await?;
+            ceremony(&server, &phones_online, user, CeremonyType::Authentication).await?;
         }
         progress.step();
         Ok(Vec::new())
@@ -56,18 +57,18 @@ pub(super) async fn measure(in_flight: usize, duration: Duration) -> Result<Figu
     let began_at = server.process.processor_us()?;
     let progress = Progress::new("seconds", usize::try_from(duration.as_secs()).unwrap_or(1));
     let sign_ins = repeated(in_flight, duration, &progress, async |user| {
-        ceremony(&server, &crowd, user, CeremonyType::Authentication).await
+        ceremony(&server, &phones_online, user, CeremonyType::Authentication).await
     })
     .await?;
     let used = server.process.processor_us()?.saturating_sub(began_at);
     drop(server);
     tasks.stop(STOP_LIMIT).await;
     let processor_us = used / (sign_ins.count().max(1) as u64);
-    Ok(Figures { in_flight, floor, sign_ins, processor_us })
+    Ok(CeremonyFigures { in_flight, floor, sign_ins, processor_us })
 }
 
 async fn floor(
-    server: &Server,
+    server: &RelayUnderTest,
     in_flight: usize,
     duration: Duration,
 ) -> Result<Latencies, Failure> {
@@ -82,7 +83,7 @@ async fn floor(
     .await
 }
 
-/// Every user does it again and again until the time is up.
+/// Repeats a call for every user until the time is up.
 async fn repeated(
     users: usize,
     duration: Duration,
@@ -106,7 +107,7 @@ async fn repeated(
     Ok(Latencies::new(each, took))
 }
 
-/// All users at once; what they found, together.
+/// Runs all users concurrently and joins their latencies.
 async fn each_user(
     users: usize,
     one: impl AsyncFn(usize) -> Result<Vec<Duration>, Failure>,
@@ -116,8 +117,8 @@ async fn each_user(
 }
 
 async fn ceremony(
-    server: &Server,
-    crowd: &Crowd,
+    server: &RelayUnderTest,
+    phones_online: &ConnectedPhones,
     user: usize,
     ceremony_type: CeremonyType,
 ) -> Result<(), Failure> {
@@ -138,17 +139,17 @@ async fn ceremony(
     };
     let opened = server.initiator.open(&body, &random::token()).await.map_err(Failure::failed)?;
     let code = opened.code.ok_or_else(|| Failure::failed("a ceremony came without a code"))?;
-    crowd.codes.tell(opened.id, code);
-    // No step is news to a watcher who claims to know them all: only the end is.
-    let wait = Wait { seconds: 55, since: u32::MAX };
+    phones_online.codes.provide(opened.id, code);
+    // The highest step is claimed to be known, so only the outcome ends the poll.
+    let wait = LongPoll { seconds: 55, since: u32::MAX };
     loop {
         let view = server.initiator.view(opened.id, wait).await.map_err(Failure::failed)?;
         match view.status {
             Status::Pending => {}
             Status::Ended(Outcome::Succeeded) => return Ok(()),
             Status::Ended(outcome) => {
-                let told = crate::demo::narrate::told(outcome, view.reason);
-                return Err(Failure::failed(format!("a ceremony ended otherwise: {told}")));
+                let outcome = crate::demo::narrate::outcome_text(outcome, view.reason);
+                return Err(Failure::failed(format!("a ceremony ended otherwise: {outcome}")));
             }
         }
     }

@@ -1,5 +1,5 @@
-//! Processes under measurement: each a child of this one and of the same binary, so that its
-//! memory and its processor time are its own.
+//! Processes under test: children of this process and of the same binary, so that memory and processor
+//! time are their own.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -16,22 +16,22 @@ use crate::demo::vapid_key;
 use crate::phone::DeviceKey;
 use crate::scratch::Scratch;
 
-/// How long a child may take to listen.
+/// Limit for a child to listen.
 const START_LIMIT: Duration = Duration::from_secs(20);
 /// Units of `utime` and `stime` in `/proc/<pid>/stat` (`man 5 proc`): 100 to the second on every
 /// architecture that Linux has today.
 const TICK_US: u64 = 10_000;
 
-/// A process and where it listens.
+/// A child process that listens.
 #[derive(Debug)]
-pub(super) struct Measured {
+pub(super) struct ChildProcess {
     child: Child,
     address: String,
 }
 
-impl Measured {
-    /// Starts this binary with these arguments and variables. A line of its output that holds
-    /// `marker` tells, after it and up to a quotation mark or the end, where it listens.
+impl ChildProcess {
+    /// Starts this binary. Its address follows `marker` in a line of its standard error, up to a
+    /// quotation mark or the end.
     fn start(
         arguments: &[&str],
         variables: &[(&str, &str)],
@@ -50,30 +50,30 @@ impl Measured {
         let Some(output) = child.stderr.take() else {
             return Err(Failure::failed("the child has no output"));
         };
-        let (found, listens) = mpsc::sync_channel(1);
-        // Read to its end, so that the child never waits for a reader.
+        let (address, listens) = mpsc::sync_channel(1);
+        // Read to the end, so that the child never blocks on a full pipe.
         std::thread::spawn(move || {
             for line in BufReader::new(output).lines().map_while(Result::ok) {
                 if let Some((_, rest)) = line.split_once(marker) {
-                    let address = rest.split('"').next().unwrap_or(rest);
-                    let _ = found.try_send(address.trim().to_owned());
+                    let found = rest.split('"').next().unwrap_or(rest);
+                    let _ = address.try_send(found.trim().to_owned());
                 }
             }
         });
-        let mut measured = Self { child, address: String::new() };
-        measured.address = listens
+        let mut process = Self { child, address: String::new() };
+        process.address = listens
             .recv_timeout(START_LIMIT)
             .map_err(|_| Failure::failed("the process to be measured does not listen"))?;
-        Ok(measured)
+        Ok(process)
     }
 
-    /// Where it listens: an IP address and a port.
+    /// IP address and port.
     pub(super) fn address(&self) -> &str {
         &self.address
     }
 
-    /// Bytes of memory of its own (`RssAnon`): without its code, which every process of the
-    /// binary shares, and without the kernel's part of its sockets.
+    /// Anonymous memory in bytes (`RssAnon`): without code, which processes of the binary share, and
+    /// without the kernel's memory for sockets.
     pub(super) fn memory(&self) -> Result<u64, Failure> {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(path).map_err(no_proc)?;
@@ -83,11 +83,11 @@ impl Measured {
         kilobytes.map(|number| number * 1024).ok_or_else(|| no_proc("no RssAnon"))
     }
 
-    /// Microseconds of processor time that it has used, in steps of 10 ms.
+    /// Processor time in microseconds, with a resolution of 10 ms.
     pub(super) fn processor_us(&self) -> Result<u64, Failure> {
         let path = format!("/proc/{}/stat", self.child.id());
         let stat = std::fs::read_to_string(path).map_err(no_proc)?;
-        // The second field is a name in brackets and may hold spaces: count from its end.
+        // The second field is a name in brackets that may hold spaces: fields count from its end.
         let fields = stat.rsplit_once(')').map(|(_, rest)| rest.split_whitespace());
         let ticks = fields.map(|fields| fields.skip(11).take(2).map(str::parse::<u64>));
         let ticks: Option<u64> = ticks.and_then(|ticks| ticks.sum::<Result<_, _>>().ok());
@@ -99,39 +99,39 @@ fn no_proc(error: impl std::fmt::Display) -> Failure {
     Failure::failed(format!("the figures come from /proc, which only Linux has: {error}"))
 }
 
-impl Drop for Measured {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
-        // Measured and done with: nothing in it is worth an orderly end.
+        // Killed: nothing in it needs an orderly end.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A process that holds bare sockets: what any server pays.
-pub(super) fn floor() -> Result<Measured, Failure> {
-    Measured::start(&["bench", "--hold-sockets"], &[], super::floor::MARKER)
+/// A process that holds bare sockets.
+pub(super) fn floor() -> Result<ChildProcess, Failure> {
+    ChildProcess::start(&["bench", "--hold-sockets"], &[], super::floor::MARKER)
 }
 
-/// A relay with the embedded store and the built-in FIDO2 server, and a client of it.
+/// A relay with the embedded store and the built-in FIDO2 server, and an initiator of it.
 #[derive(Debug)]
-pub(super) struct Server {
-    pub(super) process: Measured,
+pub(super) struct RelayUnderTest {
+    pub(super) process: ChildProcess,
     pub(super) initiator: Initiator,
     pub(super) url: Url,
     key: SecretString,
     scratch: Scratch,
 }
 
-/// What a relay under measurement is started with beside [`settings`].
-type More = [(&'static str, String)];
+/// Settings beside [`settings`].
+type ExtraSettings = [(&'static str, String)];
 
-impl Server {
+impl RelayUnderTest {
     /// Starts a relay with a store of its own.
     pub(super) async fn start() -> Result<Self, Failure> {
         Self::start_in(Scratch::create().map_err(Failure::failed)?, &[]).await
     }
 
-    /// A relay that wakes phones by Web Push, after so many milliseconds.
+    /// Starts a relay that wakes phones by Web Push after `after_ms`.
     pub(super) async fn start_waking(after_ms: u64) -> Result<Self, Failure> {
         let scratch = Scratch::create().map_err(Failure::failed)?;
         let key_file = scratch.path().join("vapid.pem");
@@ -146,21 +146,24 @@ impl Server {
         Self::start_in(scratch, &more).await
     }
 
-    async fn start_in(scratch: Scratch, more: &More) -> Result<Self, Failure> {
+    async fn start_in(scratch: Scratch, more: &ExtraSettings) -> Result<Self, Failure> {
         let process = serve_with(&scratch, more)?;
         let key = create_client(&data_dir(&scratch))?;
-        Self::reached(process, key, scratch)
+        Self::with_process(process, key, scratch)
     }
 
-    /// The same relay in a new process, at another port: what the old one had in its memory is
-    /// gone, what it had stored is not.
+    /// Restarts the relay at another port, with the same store and fresh memory.
     pub(super) fn restarted(self) -> Result<Self, Failure> {
         let Self { process, key, scratch, .. } = self;
         drop(process);
-        Self::reached(serve(&scratch)?, key, scratch)
+        Self::with_process(serve(&scratch)?, key, scratch)
     }
 
-    fn reached(process: Measured, key: SecretString, scratch: Scratch) -> Result<Self, Failure> {
+    fn with_process(
+        process: ChildProcess,
+        key: SecretString,
+        scratch: Scratch,
+    ) -> Result<Self, Failure> {
         let url = Url::parse(&format!("http://{}/", process.address())).map_err(Failure::failed)?;
         let initiator = Initiator::new(url.clone(), key.clone()).map_err(Failure::failed)?;
         Ok(Self { process, initiator, url, key, scratch })
@@ -192,23 +195,23 @@ fn create_client(data_dir: &str) -> Result<SecretString, Failure> {
 }
 
 /// A relay over the data directory in this scratch directory.
-pub(super) fn serve(scratch: &Scratch) -> Result<Measured, Failure> {
+pub(super) fn serve(scratch: &Scratch) -> Result<ChildProcess, Failure> {
     serve_with(scratch, &[])
 }
 
-fn serve_with(scratch: &Scratch, more: &More) -> Result<Measured, Failure> {
+fn serve_with(scratch: &Scratch, more: &ExtraSettings) -> Result<ChildProcess, Failure> {
     let data_dir = data_dir(scratch);
     let mut variables = settings(&data_dir).to_vec();
     variables.extend(more.iter().map(|(name, value)| (*name, value.as_str())));
-    Measured::start(&["serve"], &variables, "\"listen\":\"")
+    ChildProcess::start(&["serve"], &variables, "\"listen\":\"")
 }
 
 fn data_dir(scratch: &Scratch) -> String {
     scratch.data_dir().to_string_lossy().into_owned()
 }
 
-/// The defaults but for the limits of strangers: all phones come from one address here, at once.
-/// Loopback is no exception from them, so that whoever measures sees what an operator configures.
+/// The defaults but for rate limits: here all phones connect from one address at once. Limits hold on
+/// loopback too, so that a bench measures what an operator configures.
 fn settings(data_dir: &str) -> [(&str, &str); 21] {
     [
         ("FIDO_RELAY_LISTEN", "127.0.0.1:0"),
@@ -220,21 +223,20 @@ fn settings(data_dir: &str) -> [(&str, &str); 21] {
         ("FIDO_RELAY_LIMITS__CONNECTIONS_PER_NODE", "1000000"),
         ("FIDO_RELAY_LIMITS__HANDSHAKES_PER_S_PER_IP", "100000"),
         ("FIDO_RELAY_LIMITS__HANDSHAKES_PER_S_PER_NODE", "1000000"),
-        // One user signs in again and again, which no person does: the limits of a phone and of a
-        // person would be measured instead.
+        // A user signs in repeatedly, so the limits of phones and prompts would be measured instead.
         ("FIDO_RELAY_LIMITS__FRAMES_PER_S", "1000"),
         ("FIDO_RELAY_LIMITS__FRAMES_BURST", "10000"),
         ("FIDO_RELAY_PROMPTS__LIVE", "100"),
         ("FIDO_RELAY_PROMPTS__RINGING", "100"),
         ("FIDO_RELAY_PROMPTS__FREE", "100000"),
         ("FIDO_RELAY_PROMPTS__PER_HOUR", "100000"),
-        // One client opens for everybody, and all phones are this machine.
+        // One client opens all ceremonies.
         ("FIDO_RELAY_LIMITS__OPENS_PER_S", "100000"),
         ("FIDO_RELAY_LIMITS__OPENS_BURST", "1000000"),
         ("FIDO_RELAY_LIMITS__OPEN_PER_CLIENT", "1000000"),
         ("FIDO_RELAY_LIMITS__ATTEMPTS_PER_S", "100000"),
         ("FIDO_RELAY_LIMITS__ATTEMPTS_BURST", "1000000"),
-        // The endpoint is this process.
+        // The webhook endpoint is this process.
         ("FIDO_RELAY_WEBHOOKS__ALLOW_LOOPBACK_HTTP", "true"),
     ]
 }

@@ -1,15 +1,15 @@
-//! The floor under the memory of an idle phone: a server that accepts sockets and holds each in a
-//! task that waits for a byte. It runs in a process of its own.
+//! The floor of an idle phone's memory: a server that holds each socket in a task that waits for a byte.
+//! It runs in a process of its own.
 
+use fido_relay_kit::tasks::Tasks;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::command::Failure;
-use fido_relay_kit::tasks::Tasks;
 
-/// What stands before the address in the line that this process prints.
+/// Precedes the address in the line that this process prints.
 pub(super) const MARKER: &str = "holds sockets at ";
 
-/// Holds whatever connects, until it is killed.
+/// Holds all connections until the process is killed.
 #[expect(clippy::print_stderr, reason = "the parent process reads it")]
 pub(super) async fn hold_sockets() -> Result<(), Failure> {
     let listener = TcpListener::bind("127.0.0.1:0").await.map_err(Failure::failed)?;

@@ -1,65 +1,61 @@
-//! What an idle phone costs the server's memory: the relay's own over that of a bare socket.
+//! The relay's memory for an idle phone, over that of a bare socket.
 
 use std::time::Duration;
 
+use fido_relay_kit::tasks::Tasks;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::child::{self, Measured, Server};
-use super::phones::{self, Crowd};
+use super::child::{self, ChildProcess, RelayUnderTest};
+use super::phones::{self, ConnectedPhones};
 use super::report::Progress;
 use crate::command::Failure;
-use fido_relay_kit::tasks::Tasks;
 
-/// Phones before the first look at the memory: code that runs for the first time, tables that
-/// grow for the first time and the allocator's first arenas belong to nobody.
+/// Phones before the first reading of memory, so that first allocations and tables do not count.
 const WARM_UP: usize = 64;
-/// Between two looks at a memory that may still change, and how often at most.
+/// Interval of readings until memory is stable, and their limit.
 const SETTLE: Duration = Duration::from_millis(500);
-const LOOKS: u32 = 20;
+const READINGS: u32 = 20;
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// What was found.
 #[derive(Debug)]
-pub(super) struct Figures {
-    /// Phones.
+pub(super) struct IdleFigures {
     pub(super) phones: usize,
-    /// Bytes for each, of a process that holds their bare sockets.
+    /// Bytes for each bare socket.
     pub(super) floor: u64,
-    /// Bytes for each, of the relay: paired, authenticated, registered, pinged.
+    /// Bytes of the relay for each phone: paired, authenticated, registered, pinged.
     pub(super) relay: u64,
-    /// Connections that the floor takes a second.
+    /// Connections a second.
     pub(super) floor_connects: f64,
-    /// Phones that the relay welcomes a second, both ends on this machine.
+    /// Phones welcomed a second, both ends on this machine.
     pub(super) relay_connects: f64,
-    /// Sockets that were lost, or not got at the first try.
+    /// Connections that were lost or failed.
     pub(super) lost: usize,
 }
 
-/// Measures so many phones.
-pub(super) async fn measure(phones: usize) -> Result<Figures, Failure> {
+pub(super) async fn measure(phones: usize) -> Result<IdleFigures, Failure> {
     let (floor, floor_connects) = floor(phones).await?;
-    let server = Server::start().await?;
+    let server = RelayUnderTest::start().await?;
     let mut paired = phones::paired(&server, WARM_UP + phones).await?;
-    // What pairing left behind in the heap would be taken up by the phones and not be counted.
+    // Free heap left by pairing would be reused by the phones and not be counted.
     let server = server.restarted()?;
     let socket_url = format!("ws://{}/v1/device/socket", server.process.address());
     for phone in &mut paired {
         phone.socket_url.clone_from(&socket_url);
     }
     let counted = paired.split_off(WARM_UP);
-    let (tasks, crowd) = (Tasks::default(), Crowd::default());
-    crowd.connect(paired, &tasks).await?;
-    let before = settled(&server.process).await?;
+    let (tasks, phones_online) = (Tasks::default(), ConnectedPhones::default());
+    phones_online.connect(paired, &tasks).await?;
+    let before = stable_memory(&server.process).await?;
     let began = Instant::now();
-    crowd.connect(counted, &tasks).await?;
+    phones_online.connect(counted, &tasks).await?;
     let took = began.elapsed();
-    let after = settled(&server.process).await?;
-    let lost = crowd.lost();
-    // The server goes first: orderly farewells of thousands of phones are not measured here.
+    let after = stable_memory(&server.process).await?;
+    let lost = phones_online.lost();
+    // The relay is killed first: the orderly end of thousands of phones is not measured.
     drop(server);
     tasks.stop(STOP_LIMIT).await;
-    Ok(Figures {
+    Ok(IdleFigures {
         phones,
         floor,
         relay: each(before, after, phones),
@@ -73,16 +69,16 @@ async fn floor(count: usize) -> Result<(u64, f64), Failure> {
     let process = child::floor()?;
     let mut sockets = Vec::with_capacity(WARM_UP + count);
     connect(&process, WARM_UP, &mut sockets).await?;
-    let before = settled(&process).await?;
+    let before = stable_memory(&process).await?;
     let began = Instant::now();
     connect(&process, count, &mut sockets).await?;
     let rate = count as f64 / began.elapsed().as_secs_f64();
-    let after = settled(&process).await?;
+    let after = stable_memory(&process).await?;
     Ok((each(before, after, count), rate))
 }
 
 async fn connect(
-    process: &Measured,
+    process: &ChildProcess,
     count: usize,
     sockets: &mut Vec<TcpStream>,
 ) -> Result<(), Failure> {
@@ -98,10 +94,10 @@ async fn connect(
     Ok(())
 }
 
-/// The memory once it no longer changes by more than a page or two for every hundred phones.
-async fn settled(process: &Measured) -> Result<u64, Failure> {
+/// Memory once it is stable within 64 KiB.
+async fn stable_memory(process: &ChildProcess) -> Result<u64, Failure> {
     let mut last = process.memory()?;
-    for _ in 0..LOOKS {
+    for _ in 0..READINGS {
         tokio::time::sleep(SETTLE).await;
         let now = process.memory()?;
         if now.abs_diff(last) <= 64 * 1024 {

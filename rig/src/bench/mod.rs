@@ -1,9 +1,9 @@
-//! `fido-relay bench`: what an idle phone costs, what a ceremony takes, when its watchers know, how
-//! soon a sleeping phone is woken, and what a full store costs a start, each beside a floor that is measured in the same run, because only ratios travel from
-//! one machine to another.
+//! `fido-relay bench`: memory of an idle phone, rate and latency of ceremonies, latency of watchers and
+//! of wakes, and the cost of a start with a full store. Each figure stands beside a floor of the same
+//! run, because only ratios can be compared between machines.
 //!
-//! The relay under measurement is a child process; phones, initiator and clock are in this one. On
-//! a machine with few cores they share them, so the rates are those of both ends together.
+//! The relay under test is a child process; phones, initiator and clock are in this one. With few cores
+//! both share them, so rates are those of both ends together.
 
 mod ceremonies;
 mod child;
@@ -19,10 +19,11 @@ mod watchers;
 
 use std::time::Duration;
 
+use fido_relay_kit::signals::Signals;
+
 use self::report::Latencies;
 use crate::command::{Failure, answer};
 use crate::host::RelayHost;
-use fido_relay_kit::signals::Signals;
 
 /// Phones hold their sockets while nothing happens; then users sign in. Progress goes to standard
 /// error, the report to standard output. Takes a relay of its own with a store of its own.
@@ -57,15 +58,14 @@ pub struct Arguments {
     seconds: u64,
     /// Measure only this
     #[arg(long, value_enum)]
-    only: Option<Part>,
+    only: Option<Measurement>,
     /// Be the process that the floor of idle phones is measured at
     #[arg(long, hide = true)]
     hold_sockets: bool,
 }
 
-/// A part of the measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Part {
+enum Measurement {
     /// Memory of idle phones
     Idle,
     /// Ceremonies a second
@@ -101,33 +101,33 @@ async fn measure(arguments: &Arguments, host: &dyn RelayHost) -> Result<(), Fail
         answer("This is a debug build: its speed says little, its memory a bit more.\n");
     }
     let wanted = |part| arguments.only.is_none_or(|only| only == part);
-    if wanted(Part::Idle) {
+    if wanted(Measurement::Idle) {
         let phones = usize::try_from(arguments.phones).map_err(Failure::usage)?;
         answer(&idle_report(&idle::measure(phones).await?));
     }
-    if wanted(Part::Ceremonies) {
+    if wanted(Measurement::Ceremonies) {
         let in_flight = usize::try_from(arguments.in_flight).map_err(Failure::usage)?;
         let duration = Duration::from_secs(arguments.seconds);
         answer(&ceremonies_report(&ceremonies::measure(in_flight, duration).await?));
     }
-    if wanted(Part::Watch) {
+    if wanted(Measurement::Watch) {
         let watchers = usize::try_from(arguments.watchers).map_err(Failure::usage)?;
         answer(&watch_report(&watch::measure(watchers).await?));
     }
-    if wanted(Part::Wake) {
+    if wanted(Measurement::Wake) {
         let sleepers = usize::try_from(arguments.sleepers).map_err(Failure::usage)?;
         let duration = Duration::from_secs(arguments.seconds);
         answer(&wake_report(&wake::measure(sleepers, arguments.wakes_per_minute, duration).await?));
     }
-    if wanted(Part::Start) {
+    if wanted(Measurement::Start) {
         let stored = usize::try_from(arguments.stored).map_err(Failure::usage)?;
         answer(&start_report(&start::measure(host, stored).await?));
     }
     Ok(())
 }
 
-fn idle_report(figures: &idle::Figures) -> String {
-    let idle::Figures { phones, floor, relay, floor_connects, relay_connects, lost } = figures;
+fn idle_report(figures: &idle::IdleFigures) -> String {
+    let idle::IdleFigures { phones, floor, relay, floor_connects, relay_connects, lost } = figures;
     format!(
         "Idle phones: {phones}, server's own memory for each over the kernel's (RssAnon)\n\
          \x20 floor   {floor:>9} bytes   {floor_connects:>9.0} connects/s   a task that holds a bare socket\n\
@@ -136,7 +136,7 @@ fn idle_report(figures: &idle::Figures) -> String {
     )
 }
 
-fn watch_report(figures: &watch::Figures) -> String {
+fn watch_report(figures: &watch::WatchFigures) -> String {
     let line = |latencies: &Latencies| {
         let millis = |percent| latencies.percentile(percent).as_secs_f64() * 1000.0;
         format!("p50 {:>6.0} ms   p99 {:>6.0} ms", millis(50), millis(99))
@@ -146,10 +146,10 @@ fn watch_report(figures: &watch::Figures) -> String {
          \x20 time of the step `closed`, which is taken before it is stored\n",
         figures.watchers,
     );
-    for (road, answered, known) in &figures.roads {
+    for (method, answered, known) in &figures.methods {
         report.push_str(&format!(
             "\x20 floor   {}   the call that cancels is answered\n\
-             \x20 {road:<7} {}   whoever waits knows\n",
+             \x20 {method:<7} {}   whoever waits knows\n",
             line(answered),
             line(known),
         ));
@@ -157,12 +157,12 @@ fn watch_report(figures: &watch::Figures) -> String {
     report
 }
 
-fn wake_report(figures: &wake::Figures) -> String {
+fn wake_report(figures: &wake::WakeFigures) -> String {
     let line = |latencies: &Latencies| {
         let millis = |percent| latencies.percentile(percent).as_secs_f64() * 1000.0;
         format!("p50 {:>6.0} ms   p99 {:>6.0} ms", millis(50), millis(99))
     };
-    let wake::Figures { sleepers, opened, woken, delivered, per_minute, floor, memory, missed } =
+    let wake::WakeFigures { sleepers, opened, woken, delivered, per_minute, floor, memory, missed } =
         figures;
     format!(
         "Wakes: {} of {sleepers} sleeping phones, {per_minute:.0} a minute; from the step `opened`\n\
@@ -179,8 +179,8 @@ fn wake_report(figures: &wake::Figures) -> String {
     )
 }
 
-fn start_report(figures: &start::Figures) -> String {
-    let line = |start: &start::Start| {
+fn start_report(figures: &start::StartFigures) -> String {
+    let line = |start: &start::StartTiming| {
         let (listens, used) = (start.listens.as_secs_f64() * 1000.0, start.processor_us / 1000);
         format!("listens after {listens:>6.0} ms   {used:>6} ms of processor time in 10 s")
     };
@@ -194,8 +194,8 @@ fn start_report(figures: &start::Figures) -> String {
     )
 }
 
-fn ceremonies_report(figures: &ceremonies::Figures) -> String {
-    let ceremonies::Figures { in_flight, floor, sign_ins, processor_us } = figures;
+fn ceremonies_report(figures: &ceremonies::CeremonyFigures) -> String {
+    let ceremonies::CeremonyFigures { in_flight, floor, sign_ins, processor_us } = figures;
     format!(
         "Ceremonies: {in_flight} in flight, {} sign-ins with a code, stored durably\n\
          \x20 floor   {floor}   GET /healthz\n\

@@ -1,34 +1,33 @@
-//! Simulated phones for a measurement: paired, and connected in this process.
+//! Simulated phones in this process: pairing and connecting many.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fido_relay_kit::tasks::Tasks;
 use fido_relay_proto::{DeviceId, Username};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::Notify;
 
-use super::child::Server;
+use super::child::RelayUnderTest;
 use super::report::Progress;
 use crate::command::Failure;
 use crate::phone::{Codes, DeviceKey, Paired, PairingClient, Phone, PhoneEvent};
 use crate::softcard::SoftCard;
-use fido_relay_kit::tasks::Tasks;
 
-/// Pairings under way at once.
+/// Concurrent pairings.
 const PAIRINGS: usize = 32;
-/// Phones that dial at once: fewer than the relay takes of one address before they authenticate.
+/// Concurrent dials: fewer than the relay's limit of unauthenticated sockets of an address.
 const DIALLING: usize = 256;
-/// How long phones may take without one of them getting through.
+/// Time without a new connection after which connecting has failed.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// The user of a phone.
 pub(super) fn username(number: usize) -> Result<Username, Failure> {
     format!("bench-{number:06}").try_into().map_err(Failure::failed)
 }
 
-/// Pairs so many phones, each of a user of its own.
-pub(super) async fn paired(server: &Server, count: usize) -> Result<Vec<Paired>, Failure> {
+/// Pairs phones, each of a user of its own.
+pub(super) async fn paired(server: &RelayUnderTest, count: usize) -> Result<Vec<Paired>, Failure> {
     let progress = Progress::new("pairing", count);
     let client = PairingClient::new().map_err(Failure::failed)?;
     let pairing = async |number: usize| -> Result<Paired, Failure> {
@@ -46,20 +45,20 @@ pub(super) async fn paired(server: &Server, count: usize) -> Result<Vec<Paired>,
 
 /// Phones that hold their sockets.
 #[derive(Debug, Default)]
-pub(super) struct Crowd {
+pub(super) struct ConnectedPhones {
     pub(super) codes: Codes,
-    online: Arc<Online>,
+    online: Arc<ConnectionCounts>,
 }
 
 #[derive(Debug, Default)]
-struct Online {
+struct ConnectionCounts {
     count: AtomicUsize,
     lost: AtomicUsize,
     changed: Notify,
 }
 
-impl Online {
-    fn note(&self, event: &PhoneEvent) {
+impl ConnectionCounts {
+    fn count_event(&self, event: &PhoneEvent) {
         match event {
             PhoneEvent::Connected { .. } => self.count.fetch_add(1, Ordering::Relaxed),
             PhoneEvent::Disconnected { .. } => self.lost.fetch_add(1, Ordering::Relaxed),
@@ -87,8 +86,8 @@ impl Online {
     }
 }
 
-impl Crowd {
-    /// Connects these phones, and waits until every one is welcome.
+impl ConnectedPhones {
+    /// Connects phones and waits until all are welcomed.
     pub(super) async fn connect(&self, phones: Vec<Paired>, tasks: &Tasks) -> Result<(), Failure> {
         let progress = Progress::new("connecting", phones.len());
         let before = self.online.count.load(Ordering::Relaxed);
@@ -97,16 +96,16 @@ impl Crowd {
             self.wait_for(needed, &progress, before).await?;
             let online = Arc::clone(&self.online);
             let card = Arc::new(Mutex::new(SoftCard::new()));
-            let listener = move |_: DeviceId, event: PhoneEvent| online.note(&event);
+            let callback = move |_: DeviceId, event: PhoneEvent| online.count_event(&event);
             Phone::new(paired, card, Arc::new(self.codes.clone()))
-                .connect_with(tasks, Arc::new(listener));
+                .connect_with(tasks, Arc::new(callback));
         }
         self.wait_for(before + progress.total(), &progress, before).await?;
         progress.end();
         Ok(())
     }
 
-    /// Sockets that were lost, or not got at the first try.
+    /// Connections that were lost or failed.
     pub(super) fn lost(&self) -> usize {
         self.online.lost.load(Ordering::Relaxed)
     }

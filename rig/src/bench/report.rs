@@ -1,4 +1,4 @@
-//! Progress while it runs, and the lines of the report.
+//! Progress on standard error, and latencies for the report.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,63 +7,60 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Between two looks at the progress: on a terminal the line is rewritten, in a file it grows.
+/// Interval of updates: a terminal's line is rewritten, a file gets one more.
 const ON_TERMINAL: Duration = Duration::from_millis(200);
 const IN_FILE: Duration = Duration::from_secs(5);
 
-/// How far a stage has come, told on standard error.
+/// The progress of one stage, written to standard error.
 #[derive(Debug)]
 pub(super) struct Progress {
     what: &'static str,
     total: usize,
     done: AtomicUsize,
-    told: Mutex<Instant>,
+    written: Mutex<Instant>,
     terminal: bool,
 }
 
 impl Progress {
     pub(super) fn new(what: &'static str, total: usize) -> Self {
         let terminal = std::io::stderr().is_terminal();
-        let told = Mutex::new(Instant::now());
-        Self { what, total, done: AtomicUsize::new(0), told, terminal }
+        let written = Mutex::new(Instant::now());
+        Self { what, total, done: AtomicUsize::new(0), written, terminal }
     }
 
     pub(super) fn total(&self) -> usize {
         self.total
     }
 
-    /// One more is done.
     pub(super) fn step(&self) {
         self.at(self.done.load(Ordering::Relaxed) + 1);
     }
 
-    /// So many are done.
     pub(super) fn at(&self, done: usize) {
         self.done.store(done, Ordering::Relaxed);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.elapsed() >= if self.terminal { ON_TERMINAL } else { IN_FILE } {
-            *told = Instant::now();
-            self.tell();
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if written.elapsed() >= if self.terminal { ON_TERMINAL } else { IN_FILE } {
+            *written = Instant::now();
+            self.write();
         }
     }
 
-    /// How many are done.
     pub(super) fn done(&self) -> usize {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// The stage is over: its line goes away.
+    /// Removes the line.
     pub(super) fn end(&self) {
         if self.terminal {
             let _ = write!(std::io::stderr(), "\r\x1b[K");
         }
     }
 
-    fn tell(&self) {
+    fn write(&self) {
         let done = self.done.load(Ordering::Relaxed);
         let (open, close) = if self.terminal { ("\r", "\x1b[K") } else { ("", "\n") };
         let percent = done * 100 / self.total.max(1);
-        // Whoever cannot read the progress still gets the report.
+        // Ignored: the report does not depend on it.
         let _ = write!(
             std::io::stderr(),
             "{open}{:<12} {done:>7} of {}  {percent:>3} %{close}",
@@ -73,7 +70,7 @@ impl Progress {
     }
 }
 
-/// Latencies of one measurement, and how long it took as a whole.
+/// Latencies of one measurement, and its total time.
 #[derive(Debug)]
 pub(super) struct Latencies {
     sorted: Vec<Duration>,
@@ -90,12 +87,12 @@ impl Latencies {
         self.sorted.len()
     }
 
-    /// How many a second.
+    /// Operations a second.
     pub(super) fn rate(&self) -> f64 {
         self.count() as f64 / self.took.as_secs_f64()
     }
 
-    /// The latency that so many percent stay within (nearest rank); 0 of nothing.
+    /// The percentile by nearest rank; 0 without any latency.
     pub(super) fn percentile(&self, percent: usize) -> Duration {
         let rank = (self.count() * percent).div_ceil(100).max(1);
         self.sorted.get(rank - 1).copied().unwrap_or_default()

@@ -1,14 +1,17 @@
-//! How soon a sleeping phone has a prompt: from the opening until its push service is given the wake,
-//! and until the app has pulled the offer and acknowledged it; at a steady rate, and what the relay's
-//! memory does meanwhile.
+//! Latency of wakes: from the opening until the push service has the wake, and until the app has pulled
+//! and acknowledged the offer, at a steady rate; and the relay's memory meanwhile.
 //!
-//! The times are those of the record itself: of the steps `opened`, `woken` and `delivered`. The push
-//! service is this process, which takes a wake at once; a real one adds what it takes.
+//! Times are those of the steps `opened`, `woken` and `delivered` in the record. The push service is
+//! this process and answers at once; a real one adds its own latency.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fido_relay_kit::clock::Clock as _;
+use fido_relay_kit::clock::SystemClock;
+use fido_relay_kit::random;
+use fido_relay_kit::tasks::Tasks;
 use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{Binding, CeremonyType, DeviceId, Step, UnixMillis};
@@ -16,70 +19,66 @@ use futures::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::child::Server;
+use super::child::RelayUnderTest;
 use super::phones;
 use super::report::{Latencies, Progress};
 use crate::command::Failure;
-use crate::demo::initiator::Wait;
-use crate::demo::narrate::instant;
-use crate::phone::{Bed, PairingClient, Phone, PhoneEvent, PullClient, Receiver, Waits};
+use crate::demo::initiator::LongPoll;
+use crate::demo::narrate::parse_timestamp;
+use crate::phone::{
+    PairingClient, Phone, PhoneEvent, PullClient, PushReceiver, Waits, WakeChannel,
+};
 use crate::softcard::SoftCard;
-use fido_relay_kit::clock::Clock as _;
-use fido_relay_kit::clock::SystemClock;
-use fido_relay_kit::random;
-use fido_relay_kit::tasks::Tasks;
 
-/// How long phones may take to fall asleep.
+/// Limit for all phones to be asleep.
 const ASLEEP_WITHIN: Duration = Duration::from_secs(60);
-/// A wake that brought nothing by then brings nothing.
+/// A wake without a delivery by then counts as missed.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(20);
-/// Calls under way at once where nothing waits for their time.
+/// Concurrent calls that are not measured.
 const AT_ONCE: usize = 32;
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// The figures of one run.
 #[derive(Debug)]
-pub(super) struct Figures {
+pub(super) struct WakeFigures {
     pub(super) sleepers: usize,
-    /// The calls that open.
+    /// Latency of the opening call.
     pub(super) opened: Latencies,
     /// From `opened` to `woken`.
     pub(super) woken: Latencies,
     /// From `opened` to `delivered`.
     pub(super) delivered: Latencies,
-    /// Wakes a minute, in fact.
+    /// Wakes a minute as achieved.
     pub(super) per_minute: f64,
-    /// Bytes of the relay's memory that an opening leaves behind which wakes no phone.
+    /// Bytes by which an opening without a wake grows the relay's memory.
     pub(super) floor: u64,
-    /// The same of one that wakes a phone, after the first tenth of them.
+    /// The same with a wake, after the first tenth of them.
     pub(super) memory: u64,
-    /// Openings that no app acknowledged.
+    /// Openings without an acknowledgement.
     pub(super) missed: usize,
 }
 
-/// What one opening led to.
-struct Woken {
+/// The latencies of one opening.
+struct WakeTimes {
     answered: Duration,
     woken: Duration,
     delivered: Duration,
 }
 
-/// Measures so many sleepers, woken at this rate.
 pub(super) async fn measure(
     sleepers: usize,
     per_minute: u32,
     duration: Duration,
-) -> Result<Figures, Failure> {
-    let server = Server::start_waking(0).await?;
+) -> Result<WakeFigures, Failure> {
+    let server = RelayUnderTest::start_waking(0).await?;
     let tasks = Tasks::default();
-    put_to_bed(&server, sleepers, &tasks).await?;
+    start_sleepers(&server, sleepers, &tasks).await?;
     let every = Duration::from_secs(60) / per_minute;
     let wakes =
         usize::try_from(duration.as_millis() / every.as_millis().max(1)).unwrap_or(1).max(1);
     let floor = floor(&server, sleepers, wakes).await?;
     let (progress, began) = (Progress::new("waking", wakes), Instant::now());
     let warm = AtomicU64::new(0);
-    // Each is opened at its own time, whatever became of those before it.
+    // Each is opened at its own time, independent of those before it.
     let each = stream::iter(0..wakes).map(|number| {
         let (server, progress, warm) = (&server, &progress, &warm);
         async move {
@@ -102,8 +101,9 @@ pub(super) async fn measure(
     let each = each.into_iter().collect::<Result<Vec<_>, Failure>>()?;
     let missed = each.iter().filter(|woken| woken.is_none()).count();
     let each: Vec<_> = each.into_iter().flatten().collect();
-    let of = |pick: fn(&Woken) -> Duration| Latencies::new(each.iter().map(pick).collect(), took);
-    Ok(Figures {
+    let of =
+        |pick: fn(&WakeTimes) -> Duration| Latencies::new(each.iter().map(pick).collect(), took);
+    Ok(WakeFigures {
         sleepers,
         opened: of(|woken| woken.answered),
         woken: of(|woken| woken.woken),
@@ -115,24 +115,28 @@ pub(super) async fn measure(
     })
 }
 
-/// Pairs phones and lets them sleep, and waits until all do.
-async fn put_to_bed(server: &Server, count: usize, tasks: &Tasks) -> Result<(), Failure> {
+/// Pairs phones and waits until all are asleep.
+async fn start_sleepers(
+    server: &RelayUnderTest,
+    count: usize,
+    tasks: &Tasks,
+) -> Result<(), Failure> {
     let paired = phones::paired(server, count).await?;
-    let receiver = Receiver::listen(tasks).await.map_err(Failure::failed)?;
+    let receiver = PushReceiver::listen(tasks).await.map_err(Failure::failed)?;
     let client = PullClient::from(&PairingClient::new().map_err(Failure::failed)?);
     let asleep = Arc::new((AtomicUsize::new(0), Notify::new()));
     for paired in paired {
         let subscription = receiver.subscribe().map_err(Failure::failed)?;
-        let noted = Arc::clone(&asleep);
-        let listener = move |_: DeviceId, event: PhoneEvent| {
+        let counter = Arc::clone(&asleep);
+        let callback = move |_: DeviceId, event: PhoneEvent| {
             if matches!(event, PhoneEvent::Asleep) {
-                noted.0.fetch_add(1, Ordering::Relaxed);
-                noted.1.notify_one();
+                counter.0.fetch_add(1, Ordering::Relaxed);
+                counter.1.notify_one();
             }
         };
         Phone::new(paired, Arc::new(Mutex::new(SoftCard::new())), Arc::new(Waits))
-            .asleep(Bed { subscription, client: client.clone() })
-            .connect_with(tasks, Arc::new(listener));
+            .asleep(WakeChannel { subscription, client: client.clone() })
+            .connect_with(tasks, Arc::new(callback));
     }
     let all = async {
         while asleep.0.load(Ordering::Relaxed) < count {
@@ -143,8 +147,8 @@ async fn put_to_bed(server: &Server, count: usize, tasks: &Tasks) -> Result<(), 
     tokio::time::timeout(ASLEEP_WITHIN, all).await.map_err(late)
 }
 
-/// What so many openings leave in the relay's memory that wake no phone: of users who have none.
-async fn floor(server: &Server, sleepers: usize, count: usize) -> Result<u64, Failure> {
+/// Growth of the relay's memory by openings of users without a phone.
+async fn floor(server: &RelayUnderTest, sleepers: usize, count: usize) -> Result<u64, Failure> {
     let progress = Progress::new("floor", count);
     let mut openings = stream::iter(0..count)
         .map(|number| async move {
@@ -166,7 +170,7 @@ async fn floor(server: &Server, sleepers: usize, count: usize) -> Result<u64, Fa
     Ok(grown / (count - count / 10).max(1) as u64)
 }
 
-async fn open(server: &Server, user: usize) -> Result<OpenedCeremony, Failure> {
+async fn open(server: &RelayUnderTest, user: usize) -> Result<OpenedCeremony, Failure> {
     let body = OpenCeremony {
         ceremony_type: CeremonyType::Authentication,
         username: phones::username(user)?,
@@ -185,8 +189,8 @@ async fn open(server: &Server, user: usize) -> Result<OpenedCeremony, Failure> {
     server.initiator.open(&body, &random::token()).await.map_err(Failure::failed)
 }
 
-/// Opens for one phone, waits until its app has the prompt, and takes it back.
-async fn wake(server: &Server, user: usize) -> Result<Option<Woken>, Failure> {
+/// Opens for one phone, waits until its app has the offer, and cancels.
+async fn wake(server: &RelayUnderTest, user: usize) -> Result<Option<WakeTimes>, Failure> {
     let began = Instant::now();
     let opened = open(server, user).await?;
     let answered = began.elapsed();
@@ -194,7 +198,7 @@ async fn wake(server: &Server, user: usize) -> Result<Option<Woken>, Failure> {
         SystemClock.now().plus_millis(u64::try_from(DELIVERED_WITHIN.as_millis()).unwrap_or(0));
     let mut since = 0;
     let view = loop {
-        let wait = Wait { seconds: 5, since };
+        let wait = LongPoll { seconds: 5, since };
         let view = server.initiator.view(opened.id, wait).await.map_err(Failure::failed)?;
         if at(&view, Step::Delivered).is_some() || SystemClock.now() > until {
             break view;
@@ -204,15 +208,15 @@ async fn wake(server: &Server, user: usize) -> Result<Option<Woken>, Failure> {
     server.initiator.cancel(opened.id).await.map_err(Failure::failed)?;
     let after =
         |step| Some(Duration::from_millis(at(&view, step)?.millis_since(at(&view, Step::Opened)?)));
-    Ok(after(Step::Woken).zip(after(Step::Delivered)).map(|(woken, delivered)| Woken {
+    Ok(after(Step::Woken).zip(after(Step::Delivered)).map(|(woken, delivered)| WakeTimes {
         answered,
         woken,
         delivered,
     }))
 }
 
-/// When a step was made.
+/// The time of a step.
 fn at(view: &CeremonyView, step: Step) -> Option<UnixMillis> {
     let made = view.progress.iter().find(|made| made.step == step)?;
-    instant(&made.at)
+    parse_timestamp(&made.at)
 }

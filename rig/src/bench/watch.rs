@@ -1,16 +1,18 @@
-//! How long after a ceremony ends whoever waits knows, by each way to wait: many watch with
-//! tickets, or as many webhooks are to be sent, all ceremonies are cancelled at once, and a
-//! watcher's clock stops when it has the outcome.
+//! Latency of watchers, by each method: many watch with tickets, or as many webhooks are registered,
+//! all ceremonies are cancelled at once, and each watcher reports when it has the outcome.
 //!
-//! It runs from the time that the record itself gives to the step `closed`, which the relay takes
-//! before it stores that step: this process reads the same machine's clock. So a figure holds the
-//! write and its flush, and none can be too small. Beside it, when the call that cancels is
-//! answered: the end is stored by then, and nobody can be told before.
+//! Latency counts from the record's time of the step `closed`, which the relay reads before it stores
+//! the step, from the same machine's clock: it includes the write and its flush. The floor is the
+//! answer of the cancelling call, as the outcome is stored by then and published to no watcher before.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use fido_relay_kit::clock::Clock as _;
+use fido_relay_kit::clock::SystemClock;
+use fido_relay_kit::random;
+use fido_relay_kit::tasks::Tasks;
 use fido_relay_proto::http::{OpenCeremony, OpenedCeremony};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::webhook::{WebhookBody, WebhookNews};
@@ -18,55 +20,54 @@ use fido_relay_proto::{Binding, CeremonyId, CeremonyType, UnixMillis};
 use futures::future::{join, try_join_all};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::child::Server;
-use super::endpoint::Endpoints;
+use super::child::RelayUnderTest;
+use super::endpoint::WebhookEndpoints;
 use super::phones;
 use super::report::{Latencies, Progress};
-use super::watchers::{self, Known, Road};
+use super::watchers::{self, OutcomeSeen, WatchMethod};
 use crate::command::Failure;
-use fido_relay_kit::clock::Clock as _;
-use fido_relay_kit::clock::SystemClock;
-use fido_relay_kit::random;
-use fido_relay_kit::tasks::Tasks;
 
-/// Watchers of one ceremony: fewer than the relay's default allows.
+/// Watchers of one ceremony, below the relay's limit.
 const EACH: usize = 10;
-/// Calls under way at once before the clock runs.
+/// Concurrent calls that are not measured.
 const AT_ONCE: usize = 32;
-/// For the last watchers to be held before the ceremonies end.
+/// Pause for the last watchers to be held before the ceremonies are cancelled.
 const SETTLE: Duration = Duration::from_secs(2);
-/// All webhooks arrive within this, or something is wrong.
+/// Limit for all webhooks to arrive.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(60);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// What was found.
 #[derive(Debug)]
-pub(super) struct Figures {
-    /// Of each road.
+pub(super) struct WatchFigures {
+    /// By each method.
     pub(super) watchers: usize,
-    /// Each road's name, the calls that cancel, and the watchers.
-    pub(super) roads: Vec<(&'static str, Latencies, Latencies)>,
+    /// Name of the method, latencies of the cancelling calls and of the watchers.
+    pub(super) methods: Vec<(&'static str, Latencies, Latencies)>,
 }
 
-/// When each ceremony's cancelling call was answered.
+/// When each cancelling call was answered.
 type Answers = Vec<(CeremonyId, UnixMillis)>;
 
-/// Measures with so many watchers, by one road after the other.
-pub(super) async fn measure(watchers: usize) -> Result<Figures, Failure> {
-    let server = Server::start().await?;
-    let mut roads = Vec::new();
-    for (name, road) in [("poll", Road::Poll), ("events", Road::Events), ("socket", Road::Socket)] {
-        let (known, answers) = watched(&server, road, watchers).await?;
-        roads.push(figures(name, &known, &answers)?);
+/// Measures one method after the other.
+pub(super) async fn measure(watchers: usize) -> Result<WatchFigures, Failure> {
+    let server = RelayUnderTest::start().await?;
+    let mut methods = Vec::new();
+    for (name, method) in [
+        ("poll", WatchMethod::Poll),
+        ("events", WatchMethod::Events),
+        ("socket", WatchMethod::Socket),
+    ] {
+        let (known, answers) = watched(&server, method, watchers).await?;
+        methods.push(figures(name, &known, &answers)?);
     }
-    let (known, answers) = told(&server, watchers).await?;
-    roads.push(figures("webhook", &known, &answers)?);
-    Ok(Figures { watchers, roads })
+    let (known, answers) = delivered(&server, watchers).await?;
+    methods.push(figures("webhook", &known, &answers)?);
+    Ok(WatchFigures { watchers, methods })
 }
 
 fn figures(
     name: &'static str,
-    known: &[(CeremonyId, Known)],
+    known: &[(CeremonyId, OutcomeSeen)],
     answers: &Answers,
 ) -> Result<(&'static str, Latencies, Latencies), Failure> {
     let closed: HashMap<_, _> = known.iter().map(|(id, known)| (*id, known.closed)).collect();
@@ -75,19 +76,19 @@ fn figures(
         Ok(Duration::from_millis(answered.millis_since(*closed)))
     };
     let answered: Vec<_> = answers.iter().map(since).collect::<Result<_, Failure>>()?;
-    let took = |(_, known): &(CeremonyId, Known)| {
+    let took = |(_, known): &(CeremonyId, OutcomeSeen)| {
         Duration::from_millis(known.here.millis_since(known.closed))
     };
     let latencies = |each| Latencies::new(each, Duration::from_secs(1));
     Ok((name, latencies(answered), latencies(known.iter().map(took).collect())))
 }
 
-/// When each watcher knew, and each cancelling call was answered.
+/// Watches by a method, and cancels all ceremonies once every watcher is held.
 async fn watched(
-    server: &Server,
-    road: Road,
+    server: &RelayUnderTest,
+    method: WatchMethod,
     watchers: usize,
-) -> Result<(Vec<(CeremonyId, Known)>, Answers), Failure> {
+) -> Result<(Vec<(CeremonyId, OutcomeSeen)>, Answers), Failure> {
     let progress = Progress::new("watching", watchers);
     let ceremonies = open_all(server, watchers).await?;
     let ended = AtomicBool::new(false);
@@ -96,7 +97,7 @@ async fn watched(
         let (opened, progress, ended) = (&ceremonies[number / EACH], &progress, &ended);
         let http = &http;
         async move {
-            let known = watchers::watch(server, http, road, opened, || progress.step()).await?;
+            let known = watchers::watch(server, http, method, opened, || progress.step()).await?;
             if ended.load(Ordering::Acquire) {
                 return Ok((opened.id, known));
             }
@@ -116,14 +117,14 @@ async fn watched(
     Ok((watched?, answers?))
 }
 
-/// The same for webhooks: as many endpoints as a ceremony has watchers.
-async fn told(
-    server: &Server,
+/// The same by webhooks, with as many endpoints as a ceremony has watchers.
+async fn delivered(
+    server: &RelayUnderTest,
     watchers: usize,
-) -> Result<(Vec<(CeremonyId, Known)>, Answers), Failure> {
+) -> Result<(Vec<(CeremonyId, OutcomeSeen)>, Answers), Failure> {
     let tasks = Tasks::default();
     let progress = Progress::new("delivering", watchers);
-    let mut endpoints = Endpoints::register(server, EACH, &tasks).await?;
+    let mut endpoints = WebhookEndpoints::register(server, EACH, &tasks).await?;
     let ceremonies = open_all(server, watchers).await?;
     tokio::time::sleep(SETTLE).await;
     let arriving = async {
@@ -133,7 +134,7 @@ async fn told(
                 return Err(Failure::failed("the endpoints are gone"));
             };
             if let WebhookNews::CeremonyClosed { id, .. } = news {
-                known.push((id, Known::at(here, Some(&timestamp))?));
+                known.push((id, OutcomeSeen::at(here, Some(&timestamp))?));
                 progress.step();
             }
         }
@@ -147,13 +148,18 @@ async fn told(
     Ok((known.map_err(late)??, answers?))
 }
 
-async fn open_all(server: &Server, watchers: usize) -> Result<Vec<OpenedCeremony>, Failure> {
+async fn open_all(
+    server: &RelayUnderTest,
+    watchers: usize,
+) -> Result<Vec<OpenedCeremony>, Failure> {
     let opening = stream::iter(0..watchers.div_ceil(EACH)).map(|user| open(server, user));
     opening.buffer_unordered(AT_ONCE).try_collect().await
 }
 
-/// All at once.
-async fn cancel_all(server: &Server, ceremonies: &[OpenedCeremony]) -> Result<Answers, Failure> {
+async fn cancel_all(
+    server: &RelayUnderTest,
+    ceremonies: &[OpenedCeremony],
+) -> Result<Answers, Failure> {
     try_join_all(ceremonies.iter().map(|opened| async move {
         server.initiator.cancel(opened.id).await.map_err(Failure::failed)?;
         Ok((opened.id, SystemClock.now()))
@@ -161,7 +167,7 @@ async fn cancel_all(server: &Server, ceremonies: &[OpenedCeremony]) -> Result<An
     .await
 }
 
-async fn open(server: &Server, user: usize) -> Result<OpenedCeremony, Failure> {
+async fn open(server: &RelayUnderTest, user: usize) -> Result<OpenedCeremony, Failure> {
     let body = OpenCeremony {
         ceremony_type: CeremonyType::Authentication,
         username: phones::username(user)?,

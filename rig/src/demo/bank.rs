@@ -1,13 +1,16 @@
-//! The demo's bank: what an initiator's backend is. It holds the API key, opens ceremonies for
-//! its page, gives the page a code and a ticket, and believes in a result only after it has read
-//! the ceremony with its own key and checked the signed token.
+//! The demo's bank, a model of an initiator's backend. It holds the API key, opens ceremonies for its
+//! page, gives the page code and ticket, and accepts a result only after it has read the ceremony with
+//! its own key and verified the signed token.
 //!
-//! Knows the relay by its published interface alone. See [`super::site`] for the web side.
+//! Knows the published interface alone. [`super::site`] is its web side.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use fido_relay_kit::clock::Clock;
+use fido_relay_kit::random;
+use fido_relay_kit::tasks::Tasks;
 use fido_relay_proto::http::{BrowserContext, CeremonyView, OpenCeremony, Status, Transaction};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
@@ -17,76 +20,67 @@ use fido_relay_proto::{
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 
-use super::initiator::{Initiator, Wait};
-use super::narrate::{Narrator, Who, instant, opened_text, status_text, told};
-use super::request::{Action, BankError, Ending, OpenedHere, Settled};
+use super::initiator::{Initiator, LongPoll};
+use super::mute::MuteEstimate;
+use super::narrate::{Narrator, Party, opened_text, outcome_text, parse_timestamp, status_text};
+use super::request::{Action, BankError, BankVerdict, OpenedForPage, Settlement};
 use super::result_token::{self, Expected};
 use super::session::{SessionToken, Sessions};
-use super::silence::Silence;
-use fido_relay_kit::clock::Clock;
-use fido_relay_kit::random;
-use fido_relay_kit::tasks::Tasks;
 
-/// Ceremonies that the bank remembers: a page that has been open longer starts again.
+/// Ceremonies in the ledger; the page of an older one starts again.
 const REMEMBERED: usize = 256;
-/// Seconds of a long poll of the bank's own.
+/// Seconds of the bank's own long polls.
 const WAIT_S: u64 = 25;
 
-/// Who the bank is to the relay, and whom it serves.
+/// The bank's identity at the relay, and its one customer.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// The bank's client id at the relay: the audience of its result tokens.
+    /// The audience of the bank's result tokens.
     pub client_id: ClientId,
-    /// The relay's issuer name.
     pub issuer: String,
-    /// The customer.
     pub username: Username,
-    /// How the customer is greeted.
     pub display_name: DisplayName,
-    /// The payment that waits for approval.
     pub payment: Transaction,
-    /// How long the relay mutes the customer's phones after "not me".
+    /// The relay's `prompts.not_me_mute_s`.
     pub not_me_mute: Duration,
-    /// How long a page that was left may take to come back, as one does that is loaded again.
+    /// How long a page that was left may take to return, as a reloaded one does.
     pub left_limit: Duration,
 }
 
-/// What the bank remembers of a ceremony.
-struct Entry {
+/// A ceremony in the ledger.
+struct LedgerEntry {
     expected: Expected,
     code: Option<SecretString>,
     ticket: SecretString,
-    /// The session that asked for it.
+    /// The session in which it was requested.
     session: Option<SessionToken>,
-    /// How the bank knew the customer, as far as a report of "not me" depends on it: `none` in a
-    /// known browser.
+    /// The prior authentication by which a report of "not me" is counted: `none` in a known browser.
     prior_auth: PriorAuth,
-    /// The browser that asked.
     browser: Option<BrowserSecret>,
-    /// What its success has led to here: once, however often a page asks.
-    settled: Option<Settled>,
-    /// Whether it has its outcome, as far as the bank has seen.
+    /// The effect of its success, which happens once, however often a page asks.
+    settled: Option<Settlement>,
+    /// Whether the bank has seen its outcome.
     ended: bool,
-    /// Looks of pages that are under way, and those that ever began.
+    /// Page requests under way, and those ever begun.
     looks: (usize, u64),
-    /// How many of its steps were narrated.
+    /// Steps narrated so far.
     narrated: usize,
-    /// Whether the bank knows that the phone has the offer.
+    /// Whether the bank has seen the step `delivered`.
     delivered: bool,
 }
 
-/// The bank. Clones are the same bank.
+/// The bank. Clones share its state.
 #[derive(Clone)]
 pub struct Bank {
     initiator: Initiator,
     account: Arc<Account>,
     clock: Arc<dyn Clock>,
     narrator: Narrator,
-    ledger: Arc<Mutex<VecDeque<Entry>>>,
+    ledger: Arc<Mutex<VecDeque<LedgerEntry>>>,
     sessions: Sessions,
-    silence: Arc<Mutex<Silence>>,
+    mute: Arc<Mutex<MuteEstimate>>,
     tasks: Tasks,
-    /// Counts the offers that phones have acknowledged, as far as the bank knows.
+    /// Counts deliveries seen, to notify waiters.
     delivered: watch::Sender<u64>,
 }
 
@@ -97,7 +91,7 @@ impl std::fmt::Debug for Bank {
 }
 
 impl Bank {
-    /// A bank that has opened nothing yet.
+    /// A bank without ceremonies.
     #[must_use]
     pub fn new(
         initiator: Initiator,
@@ -109,7 +103,7 @@ impl Bank {
         Self {
             initiator,
             tasks,
-            silence: Arc::new(Mutex::new(Silence::new(account.not_me_mute))),
+            mute: Arc::new(Mutex::new(MuteEstimate::new(account.not_me_mute))),
             account: Arc::new(account),
             sessions: Sessions::new(Arc::clone(&clock)),
             clock,
@@ -119,28 +113,26 @@ impl Bank {
         }
     }
 
-    /// Whom it serves.
     #[must_use]
     pub fn account(&self) -> &Account {
         &self.account
     }
 
-    /// Who is signed in.
     #[must_use]
     pub fn sessions(&self) -> &Sessions {
         &self.sessions
     }
 
-    /// Opens a ceremony for a page in this browser, for whoever is signed in there.
+    /// Opens a ceremony for a page, in the browser's session if it has one.
     ///
     /// # Errors
-    /// [`BankError`]: an approval is for the signed-in, and once for a session.
+    /// [`BankError`]: an approval needs a session, and there is one for each.
     pub async fn open(
         &self,
         action: Action,
         session: Option<SessionToken>,
         context: BrowserContext,
-    ) -> Result<OpenedHere, BankError> {
+    ) -> Result<OpenedForPage, BankError> {
         let session = session.filter(|session| self.sessions.is_open(session));
         if action == Action::Approve {
             let session = session.as_ref().ok_or(BankError::SignedOut)?;
@@ -172,7 +164,12 @@ impl Bank {
         let clicked = self.clock.now();
         let opened = self.initiator.open(&body, &random::token()).await?;
         self.narrator.opened(opened.id, ceremony_type, clicked);
-        self.narrator.step(opened.id, clicked, Who::Page, "asks the bank, and the bank the relay");
+        self.narrator.step(
+            opened.id,
+            clicked,
+            Party::Page,
+            "asks the bank, and the bank the relay",
+        );
         let expected = Expected {
             issuer: self.account.issuer.clone(),
             audience: self.account.client_id,
@@ -185,10 +182,10 @@ impl Bank {
             transaction,
         };
         let (is_known, left_s) = {
-            let silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
-            (silence.is_known(browser.as_ref()), silence.left_s(prior_auth, clicked))
+            let mute = self.mute.lock().unwrap_or_else(PoisonError::into_inner);
+            (mute.is_known(browser.as_ref()), mute.left_s(prior_auth, clicked))
         };
-        self.remember(Entry {
+        self.remember(LedgerEntry {
             expected,
             code: opened.code.clone().map(SecretString::from),
             ticket: SecretString::from(opened.ticket.clone()),
@@ -203,10 +200,10 @@ impl Bank {
         });
         self.follow(opened.id);
         let rings_in_s = left_s.filter(|_| !is_known);
-        Ok(OpenedHere { ceremony: opened, rings_in_s, shows_delivery })
+        Ok(OpenedForPage { ceremony: opened, rings_in_s, shows_delivery })
     }
 
-    /// The ceremony as the page may see it, by the page's own ticket.
+    /// The ceremony as the page's ticket shows it.
     ///
     /// # Errors
     /// [`BankError`].
@@ -214,14 +211,15 @@ impl Bank {
         &self,
         id: CeremonyId,
         ticket: &str,
-        wait: Wait,
+        wait: LongPoll,
     ) -> Result<CeremonyView, BankError> {
-        let _look = self.of_this_page(id, ticket).is_ok().then(|| Look::begin(self.clone(), id));
+        let _watch =
+            self.of_this_page(id, ticket).is_ok().then(|| PageWatch::begin(self.clone(), id));
         Ok(self.initiator.view_with_ticket(id, ticket, wait).await?)
     }
 
-    /// How it ended, from the relay itself and proven: what a page's "succeeded" means to a bank.
-    /// `session` is the one of the browser that asks, if it has any.
+    /// The proven outcome, read with the bank's own key: a page's "succeeded" means nothing to a bank.
+    /// `session` is that of the browser that asks.
     ///
     /// # Errors
     /// [`BankError`].
@@ -230,7 +228,7 @@ impl Bank {
         id: CeremonyId,
         ticket: &str,
         session: Option<SessionToken>,
-    ) -> Result<Ending, BankError> {
+    ) -> Result<BankVerdict, BankError> {
         let expected = self.of_this_page(id, ticket)?;
         self.conclude(&expected, session).await
     }
@@ -239,17 +237,17 @@ impl Bank {
         &self,
         expected: &Expected,
         session: Option<SessionToken>,
-    ) -> Result<Ending, BankError> {
+    ) -> Result<BankVerdict, BankError> {
         let id = expected.id;
-        let view = self.initiator.view(id, Wait::default()).await?;
+        let view = self.initiator.view(id, LongPoll::default()).await?;
         self.narrate(&view);
         let outcome = match view.status {
-            Status::Pending => return Ok(Ending::Pending),
+            Status::Pending => return Ok(BankVerdict::Pending),
             Status::Ended(outcome) => outcome,
         };
         if outcome != Outcome::Succeeded {
-            self.narrator.ended(id, false, &told(outcome, view.reason));
-            return Ok(Ending::Other(view.ceremony_type, outcome, view.reason));
+            self.narrator.ended(id, false, &outcome_text(outcome, view.reason));
+            return Ok(BankVerdict::Other(view.ceremony_type, outcome, view.reason));
         }
         let keys = self.initiator.keys().await?;
         let token = view.result.unwrap_or_default();
@@ -258,47 +256,46 @@ impl Bank {
                 let text = format!("result token verified (ES256, key {})", verified.key_id);
                 self.narrator.ended(id, true, &text);
                 let settled = self.settle(id, session).ok_or(BankError::NotYours)?;
-                Ending::Proven(Box::new(verified), settled)
+                BankVerdict::Proven(Box::new(verified), settled)
             }
             Err(error) => {
                 self.narrator.ended(id, false, &format!("refuses the result: {error}"));
-                Ending::Unproven(error)
+                BankVerdict::Unproven(error)
             }
         })
     }
 
-    /// What a proven success means to the bank: a sign-in begins a session or goes on with that of
-    /// the browser, so that a second tab puts nothing aside that waits in the first; an approval
-    /// settles the payment for the session that asked. Asked again, it gives the same, so that a
-    /// lost answer does not cost a second use of the card.
-    fn settle(&self, id: CeremonyId, session: Option<SessionToken>) -> Option<Settled> {
-        let settled = |entry: &Entry| match entry.expected.ceremony_type {
-            CeremonyType::Registration => Settled::Registered,
+    /// The effect of a proven success. A sign-in begins a session or continues the browser's, so that a
+    /// second tab does not end the work of the first; an approval settles the payment of the session
+    /// that requested it. Idempotent, so that a lost response does not cost a second use of the card.
+    fn settle(&self, id: CeremonyId, session: Option<SessionToken>) -> Option<Settlement> {
+        let settled = |entry: &LedgerEntry| match entry.expected.ceremony_type {
+            CeremonyType::Registration => Settlement::Registered,
             CeremonyType::Authentication => {
                 let open = session.filter(|session| self.sessions.is_open(session));
-                Settled::SignedIn(open.unwrap_or_else(|| self.sessions.begin()))
+                Settlement::SignedIn(open.unwrap_or_else(|| self.sessions.begin()))
             }
             CeremonyType::Approval => {
                 match entry.session.as_ref().and_then(|session| self.sessions.approve(session)) {
-                    Some(false) => Settled::Paid,
-                    Some(true) => Settled::PaidBefore,
-                    None => Settled::SignedOut,
+                    Some(false) => Settlement::Paid,
+                    Some(true) => Settlement::PaidBefore,
+                    None => Settlement::SignedOut,
                 }
             }
         };
         self.with_entry(id, |entry| {
             if let Some(browser) = &entry.browser {
-                self.silence.lock().unwrap_or_else(PoisonError::into_inner).know(browser);
+                self.mute.lock().unwrap_or_else(PoisonError::into_inner).know(browser);
             }
             let settled = entry.settled.take().unwrap_or_else(|| settled(entry));
             entry.settled.insert(settled).clone()
         })
     }
 
-    /// Ends a session. What was asked for in it and still runs, in whichever tab, is taken back.
+    /// Ends a session and cancels its open ceremonies.
     pub async fn sign_out(&self, session: &SessionToken) {
         self.sessions.end(session);
-        let asked = |entry: &&Entry| {
+        let asked = |entry: &&LedgerEntry| {
             !entry.ended && entry.session.as_ref().is_some_and(|asked| asked.is(session))
         };
         let ids: Vec<_> = {
@@ -306,14 +303,14 @@ impl Bank {
             ledger.iter().filter(asked).map(|entry| entry.expected.id).collect()
         };
         for id in ids {
-            self.narrator.now(id, Who::Page, "the person signs out");
-            // One that is not reached is not settled either: its session is over.
+            self.narrator.now(id, Party::Page, "the person signs out");
+            // If this fails, the ceremony has no effect: its session is over.
             let _ = self.initiator.cancel(id).await;
         }
     }
 
-    /// The page with this ticket was closed, left or is loaded again. Unless it or a copy of it
-    /// watches again soon, its ceremony is not to go on without anybody who could see it.
+    /// The page with this ticket was closed or reloaded. Unless it watches again soon, its ceremony is
+    /// cancelled, as no page would show its end.
     ///
     /// # Errors
     /// [`BankError::NotYours`].
@@ -325,7 +322,7 @@ impl Bank {
             let gone = async {
                 tokio::time::sleep(bank.account.left_limit).await;
                 if bank.with_entry(id, |entry| entry.looks) == began.map(|began| (0, began)) {
-                    bank.take_back(&expected).await;
+                    bank.cancel_left(&expected).await;
                 }
             };
             stopping.run_until_cancelled(gone).await;
@@ -333,48 +330,47 @@ impl Bank {
         Ok(())
     }
 
-    /// Cancels, unless the card has answered: then what comes of it counts, and has its
-    /// consequence here although no page asks.
-    async fn take_back(&self, expected: &Expected) {
+    /// Cancels, unless the card has answered: then the outcome takes effect although no page asks.
+    async fn cancel_left(&self, expected: &Expected) {
         let id = expected.id;
-        let Ok(mut view) = self.initiator.view(id, Wait::default()).await else { return };
+        let Ok(mut view) = self.initiator.view(id, LongPoll::default()).await else { return };
         self.narrate(&view);
         if view.status == Status::Pending && view.phase != Phase::Verifying {
-            self.narrator.now(id, Who::Page, "its tab is closed: the bank takes this back");
+            self.narrator.now(id, Party::Page, "its tab is closed: the bank takes this back");
             if self.initiator.cancel(id).await.is_ok() {
                 return;
             }
         }
         while view.status == Status::Pending {
-            let wait = Wait { seconds: WAIT_S, since: view.seq };
+            let wait = LongPoll { seconds: WAIT_S, since: view.seq };
             let Ok(next) = self.initiator.view(id, wait).await else { return };
             view = next;
         }
         let _ = self.conclude(expected, None).await;
     }
 
-    /// Takes a ceremony back for the page that has its ticket.
+    /// Cancels a ceremony for the page with its ticket.
     ///
     /// # Errors
     /// [`BankError`].
     pub async fn cancel(&self, id: CeremonyId, ticket: &str) -> Result<(), BankError> {
         let _ = self.of_this_page(id, ticket)?;
-        self.narrator.now(id, Who::Page, "the person presses Cancel");
+        self.narrator.now(id, Party::Page, "the person presses Cancel");
         Ok(self.initiator.cancel(id).await?)
     }
 
-    /// The code that a page shows for this ceremony, once the bank knows that the phone has the
-    /// offer: the order in which a person with both in view would tell it. Waits at most `limit`.
+    /// The code of the ceremony's page. Waits for the step `delivered`, at most `limit`, so that steps
+    /// are narrated in the order in which a person sees them.
     pub async fn code_on_page(&self, id: CeremonyId, limit: Duration) -> Option<SecretString> {
-        let mut news = self.delivered.subscribe();
+        let mut changes = self.delivered.subscribe();
         let delivered = async {
             loop {
-                news.mark_unchanged();
+                changes.mark_unchanged();
                 if self.with_entry(id, |entry| entry.delivered) == Some(true) {
                     return;
                 }
-                if news.changed().await.is_err() {
-                    // The sender lives as long as the bank does.
+                if changes.changed().await.is_err() {
+                    // Unreachable: the bank holds the sender.
                     return;
                 }
             }
@@ -383,13 +379,12 @@ impl Bank {
         self.with_entry(id, |entry| entry.code.clone()).flatten()
     }
 
-    /// The story, for whoever has something to add.
     #[must_use]
     pub fn narrator(&self) -> &Narrator {
         &self.narrator
     }
 
-    fn remember(&self, entry: Entry) {
+    fn remember(&self, entry: LedgerEntry) {
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         if ledger.len() == REMEMBERED {
             ledger.pop_front();
@@ -397,7 +392,7 @@ impl Bank {
         ledger.push_back(entry);
     }
 
-    fn with_entry<T>(&self, id: CeremonyId, read: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+    fn with_entry<T>(&self, id: CeremonyId, read: impl FnOnce(&mut LedgerEntry) -> T) -> Option<T> {
         let mut ledger = self.ledger.lock().unwrap_or_else(PoisonError::into_inner);
         ledger.iter_mut().find(|entry| entry.expected.id == id).map(read)
     }
@@ -413,15 +408,15 @@ impl Bank {
         .ok_or(BankError::NotYours)
     }
 
-    /// Narrates each step as it is made, of which the bank's credential sees more than a page.
+    /// Narrates the ceremony's steps by long polls with the bank's key, which sees more than a ticket.
     fn follow(&self, id: CeremonyId) {
         let (bank, stopping) = (self.clone(), self.tasks.stopping().clone());
         self.tasks.spawn("bank follows", async move {
             let follows = async {
                 let mut since = 0;
                 loop {
-                    let wait = Wait { seconds: WAIT_S, since };
-                    // What is missed here is narrated with the end.
+                    let wait = LongPoll { seconds: WAIT_S, since };
+                    // Missed steps are narrated with the outcome.
                     let Ok(view) = bank.initiator.view(id, wait).await else { return };
                     bank.narrate(&view);
                     if view.status != Status::Pending {
@@ -434,8 +429,8 @@ impl Bank {
         });
     }
 
-    /// Narrates the steps of the bank's own view that are new, and counts a report of "not me".
-    /// Under the ledger's lock: two views at once keep the order of their steps.
+    /// Narrates new steps and counts a report of "not me". Under the ledger's lock, so that concurrent
+    /// views keep the order of steps.
     fn narrate(&self, view: &CeremonyView) {
         let delivered = self.with_entry(view.id, |entry| {
             entry.ended |= view.status != Status::Pending;
@@ -443,12 +438,12 @@ impl Bank {
             entry.narrated = since.max(view.progress.len());
             if view.reason == Some(Reason::NotMe) && view.progress.len() > since {
                 let at = self.clock.now();
-                let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
-                silence.reported(entry.prior_auth, at);
+                let mut mute = self.mute.lock().unwrap_or_else(PoisonError::into_inner);
+                mute.reported(entry.prior_auth, at);
             }
             for step in view.progress.iter().skip(since) {
-                let at = instant(&step.at).unwrap_or_else(|| self.clock.now());
-                let (who, text) = said(step.step, entry.code.as_ref(), view);
+                let at = parse_timestamp(&step.at).unwrap_or_else(|| self.clock.now());
+                let (who, text) = step_text(step.step, entry.code.as_ref(), view);
                 self.narrator.step(view.id, at, who, &text);
             }
             let known = entry.delivered;
@@ -461,39 +456,39 @@ impl Bank {
     }
 }
 
-/// Who makes a step, and what the terminal says of it.
-fn said(step: Step, code: Option<&SecretString>, view: &CeremonyView) -> (Who, String) {
+/// The party of a step and its line.
+fn step_text(step: Step, code: Option<&SecretString>, view: &CeremonyView) -> (Party, String) {
     match step {
-        Step::Opened => (Who::Relay, opened_text(code, view.expires_in)),
-        Step::Sent => (Who::Relay, "sent        offered to the phone".to_owned()),
-        Step::Woken => (Who::Relay, "woken       the phone by its push service".to_owned()),
-        Step::Delivered => (Who::Phone, "delivered   the app has it".to_owned()),
-        Step::Claimed => (Who::Phone, "claimed     the page's code is typed in".to_owned()),
+        Step::Opened => (Party::Relay, opened_text(code, view.expires_in)),
+        Step::Sent => (Party::Relay, "sent        offered to the phone".to_owned()),
+        Step::Woken => (Party::Relay, "woken       the phone by its push service".to_owned()),
+        Step::Delivered => (Party::Phone, "delivered   the app has it".to_owned()),
+        Step::Claimed => (Party::Phone, "claimed     the page's code is typed in".to_owned()),
         Step::Challenged => {
-            (Who::Fido2, "challenged  makes a challenge for this phone alone".to_owned())
+            (Party::Fido2, "challenged  makes a challenge for this phone alone".to_owned())
         }
-        Step::Card => (Who::Card, "card        held to the phone".to_owned()),
-        Step::Verifying => (Who::Relay, "verifying   the card's answer is stored".to_owned()),
-        Step::Closed => (Who::Relay, format!("closed      {}", status_text(view))),
+        Step::Card => (Party::Card, "card        held to the phone".to_owned()),
+        Step::Verifying => (Party::Relay, "verifying   the card's answer is stored".to_owned()),
+        Step::Closed => (Party::Relay, format!("closed      {}", status_text(view))),
     }
 }
 
-/// A page that looks at its ceremony, for as long as it does.
-struct Look {
+/// Counts a page's request until it is dropped.
+struct PageWatch {
     bank: Bank,
     id: CeremonyId,
 }
 
-impl Look {
+impl PageWatch {
     fn begin(bank: Bank, id: CeremonyId) -> Self {
-        bank.with_entry(id, |Entry { looks: (now, ever), .. }| {
+        bank.with_entry(id, |LedgerEntry { looks: (now, ever), .. }| {
             (*now, *ever) = (*now + 1, *ever + 1)
         });
         Self { bank, id }
     }
 }
 
-impl Drop for Look {
+impl Drop for PageWatch {
     fn drop(&mut self) {
         self.bank.with_entry(self.id, |entry| entry.looks.0 = entry.looks.0.saturating_sub(1));
     }

@@ -1,5 +1,5 @@
-//! The initiator API as its callers use it: a backend with its own credential, and what it lets
-//! through for a page with a ticket. Knows the wire and HTTP, nothing of the relay's inside.
+//! A client of the initiator API, with an API key or with a page's ticket. Knows HTTP and the wire
+//! types alone.
 
 use std::time::Duration;
 
@@ -16,16 +16,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-/// How long a call may take beyond the time that it asked the relay to hold it.
+/// Limit of a call beyond the time that the relay may hold it.
 const CALL_LIMIT: Duration = Duration::from_secs(10);
 
-/// Why a call gave nothing.
+/// Why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// No connection, or it broke.
+    /// No connection, or a broken one.
     #[error("the relay cannot be reached")]
     Unreachable(#[source] reqwest::Error),
-    /// The relay said no, and why.
     #[error("{} ({})", .0.title, .0.status)]
     Refused(Problem),
     /// An answer that is not of this API.
@@ -34,7 +33,7 @@ pub enum CallError {
 }
 
 impl CallError {
-    /// The HTTP status to hand on to whoever is behind this caller.
+    /// The HTTP status for this backend's own caller.
     #[must_use]
     pub fn status(&self) -> u16 {
         match self {
@@ -43,7 +42,7 @@ impl CallError {
         }
     }
 
-    /// The relay's stable code, where the relay gave one.
+    /// The relay's problem code.
     #[must_use]
     pub fn code(&self) -> Option<ProblemCode> {
         match self {
@@ -53,16 +52,16 @@ impl CallError {
     }
 }
 
-/// What a long poll asks for.
+/// The query of a long poll.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Wait {
-    /// Seconds to be held, at most [`WAIT_MAX_S`].
+pub struct LongPoll {
+    /// At most [`WAIT_MAX_S`].
     pub seconds: u64,
-    /// The last step already known; 0 for none.
+    /// The last known step; 0 for none.
     pub since: u32,
 }
 
-/// A client of the relay's HTTP interface with one API key. Clones share their connections.
+/// An initiator with one API key. Clones share connections.
 #[derive(Clone, Debug)]
 pub struct Initiator {
     http: reqwest::Client,
@@ -74,9 +73,9 @@ impl Initiator {
     /// A client of the relay at `base`, such as `http://127.0.0.1:8080/`.
     ///
     /// # Errors
-    /// If the HTTP client cannot be made: TLS roots that do not load.
+    /// If TLS cannot be set up.
     pub fn new(base: Url, api_key: SecretString) -> Result<Self, CallError> {
-        // A proxy from the environment has no business between programs of one machine.
+        // Both programs run on one machine: no proxy of the environment.
         let http = fido_relay_kit::trust::http_client()
             .no_proxy()
             .build()
@@ -84,13 +83,12 @@ impl Initiator {
         Ok(Self { http, base, api_key })
     }
 
-    /// Where the relay is.
     #[must_use]
     pub fn base(&self) -> &Url {
         &self.base
     }
 
-    /// Opens a ceremony. The idempotency key makes a repeat after a lost answer harmless.
+    /// Opens a ceremony. The idempotency key makes a repetition safe.
     ///
     /// # Errors
     /// [`CallError`].
@@ -103,15 +101,15 @@ impl Initiator {
         call(request).await
     }
 
-    /// The ceremony as its opener sees it, with the result token once it has succeeded.
+    /// The ceremony as its initiator sees it, with the result token once it has succeeded.
     ///
     /// # Errors
     /// [`CallError`].
-    pub async fn view(&self, id: CeremonyId, wait: Wait) -> Result<CeremonyView, CallError> {
+    pub async fn view(&self, id: CeremonyId, wait: LongPoll) -> Result<CeremonyView, CallError> {
         self.view_as(id, self.api_key.expose_secret(), wait).await
     }
 
-    /// The ceremony as a page with this ticket sees it.
+    /// The ceremony as a page's ticket shows it.
     ///
     /// # Errors
     /// [`CallError`].
@@ -119,12 +117,12 @@ impl Initiator {
         &self,
         id: CeremonyId,
         ticket: &str,
-        wait: Wait,
+        wait: LongPoll,
     ) -> Result<CeremonyView, CallError> {
         self.view_as(id, ticket, wait).await
     }
 
-    /// Takes a ceremony back.
+    /// Cancels a ceremony.
     ///
     /// # Errors
     /// [`CallError`]; refused with `already_closed` when it has its outcome.
@@ -154,7 +152,7 @@ impl Initiator {
         call(self.post("v1/pairings", &OpenPairing { username })).await
     }
 
-    /// The keys that sign result tokens, as everybody may fetch them.
+    /// The public keys of result tokens.
     ///
     /// # Errors
     /// [`CallError`].
@@ -166,7 +164,7 @@ impl Initiator {
         &self,
         id: CeremonyId,
         bearer: &str,
-        wait: Wait,
+        wait: LongPoll,
     ) -> Result<CeremonyView, CallError> {
         let seconds = wait.seconds.min(WAIT_MAX_S);
         let path = format!("v1/ceremonies/{id}?wait={seconds}&since={}", wait.since);

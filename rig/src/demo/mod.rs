@@ -1,6 +1,6 @@
 //! `fido-relay demo`: the whole loop on one machine. A relay, a bank's page and its backend, a
-//! simulated phone and card; it registers, signs in and approves through the public interfaces
-//! alone, tells every step, and fails unless all three came out proven.
+//! simulated phone and card register, sign in and approve through the public interfaces; every step
+//! is printed, and the demo fails unless all three results are proven.
 //!
 //! ```text
 //!   visitor or browser ──▶ site ─▶ bank ──HTTP, API key──▶ relay ◀──WebSocket── phone ─▶ card
@@ -9,23 +9,25 @@
 
 pub mod bank;
 pub mod initiator;
+pub mod messages;
+pub mod mute;
 pub mod narrate;
 pub mod person;
 pub mod request;
 pub mod result_token;
 pub mod session;
-pub mod silence;
+pub mod setup;
 pub mod site;
-pub mod stage;
 pub mod vapid_key;
 pub mod visitor;
 pub mod web;
-pub mod words;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fido_relay_kit::clock::SystemClock;
+use fido_relay_kit::signals::Signals;
 use fido_relay_proto::http::{Transaction, TransactionField};
 use fido_relay_proto::text::InvalidText;
 use tokio::time::Instant;
@@ -34,21 +36,18 @@ use crate::command::Failure;
 use crate::host::RelayHost;
 use crate::phone::Faults;
 use crate::scratch::Scratch;
-use fido_relay_kit::clock::SystemClock;
-use fido_relay_kit::signals::Signals;
 use narrate::Narrator;
-use person::Manner;
+use person::CodeSource;
 use request::Action;
-use stage::{Cast, Stage, StageError};
-use visitor::{Said, VisitError, Visitor};
+use setup::{Demo, DemoError, DemoOptions};
+use visitor::{ReplyText, VisitError, Visitor};
 
-/// The pause before the code is typed while somebody looks at the page: time to read it.
+/// Pause before the code is typed for a visitor with a browser: time to read the page.
 const VISIBLE: Duration = Duration::from_millis(2500);
 
-/// How long the threads of a demo that was interrupted may take to end.
+/// Limit for the threads of an interrupted demo.
 const THREADS_LIMIT: Duration = Duration::from_secs(2);
 
-/// `fido-relay demo`.
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(after_help = "Examples:
   fido-relay demo                           three ceremonies, told step by step
@@ -75,16 +74,16 @@ pub struct Arguments {
 /// Runs the demo.
 ///
 /// # Errors
-/// [`Failure`] if the stage cannot be set, not every ceremony was proven, or a signal came first.
+/// [`Failure`] if the demo does not start, a result is not proven, or a signal comes first.
 pub fn run(arguments: Arguments, host: &dyn RelayHost) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
     let (done, scratch) = runtime.block_on(async {
-        // Before there is anything that a signal could leave behind.
+        // First, so that no signal leaves the directory behind.
         let mut signals = Signals::new().map_err(Failure::failed)?;
         let scratch = Scratch::create().map_err(no_scratch)?;
         Ok::<_, Failure>((play(arguments, host, scratch.path(), &mut signals).await, scratch))
     })?;
-    // Whatever was cut off still writes into the directory until it has ended.
+    // Threads that were cut off may write into the directory until they end.
     runtime.shutdown_timeout(THREADS_LIMIT);
     drop(scratch);
     done
@@ -106,30 +105,31 @@ async fn play(
     signals: &mut Signals,
 ) -> Result<(), Failure> {
     let narrator = Narrator::on_stdout(Arc::new(SystemClock));
-    let manner = if arguments.ask_code { Manner::AsksTerminal } else { Manner::ReadsPage(VISIBLE) };
-    let cast = Cast { port: arguments.port, manner, faults: Faults::none() };
-    let mut stage = tokio::select! {
-        set = Stage::set(host, directory, cast, Arc::new(SystemClock), narrator.clone()) => {
-            set.map_err(|error| not_set(&error))?
+    let code_source =
+        if arguments.ask_code { CodeSource::Terminal } else { CodeSource::Page(VISIBLE) };
+    let options = DemoOptions { port: arguments.port, code_source, faults: Faults::none() };
+    let mut demo = tokio::select! {
+        set = Demo::start(host, directory, options, Arc::new(SystemClock), narrator.clone()) => {
+            set.map_err(|error| not_started(&error))?
         }
         stop = signals.next() => return Err(Failure::stopped(stop)),
     };
-    introduce(&stage, &narrator);
+    introduce(&demo, &narrator);
     let proven = tokio::select! {
-        proven = script(&mut stage, &narrator) => Ok(proven),
+        proven = run_ceremonies(&mut demo, &narrator) => Ok(proven),
         stop = signals.next() => Err(stop),
     };
     if proven.is_ok() && arguments.keep {
-        invite(&stage, &narrator);
+        invite(&demo, &narrator);
         signals.next().await;
     }
     if proven.is_err() || arguments.keep {
-        // On a line of its own: the terminal shows ^C, or a question without an answer.
+        // On a line of its own: before it stands ^C, or a question without an answer.
         narrator.plain("");
         narrator.plain("Stopping.");
     }
     let in_time = tokio::select! {
-        in_time = stage.clear() => in_time,
+        in_time = demo.stop() => in_time,
         stop = signals.next() => return Err(Failure::stopped(stop)),
     };
     match proven {
@@ -140,16 +140,16 @@ async fn play(
     }
 }
 
-fn not_set(error: &StageError) -> Failure {
+fn not_started(error: &DemoError) -> Failure {
     Failure::failed(match error.remedy() {
         Some(remedy) => format!("{error}. To go on, {remedy}"),
         None => error.to_string(),
     })
 }
 
-/// Tells where the page is, and how to get at it.
-fn invite(stage: &Stage, narrator: &Narrator) {
-    let url = stage.bank_url();
+/// Prints where the page is and how to open it.
+fn invite(demo: &Demo, narrator: &Narrator) {
+    let url = demo.bank_url();
     narrator.plain("");
     narrator.heading(&format!("The page is open at {url}"));
     narrator.plain(
@@ -163,26 +163,25 @@ fn invite(stage: &Stage, narrator: &Narrator) {
     }
 }
 
-/// Tells what runs.
-fn introduce(stage: &Stage, narrator: &Narrator) {
+fn introduce(demo: &Demo, narrator: &Narrator) {
     narrator.heading("fido-relay demo");
     let beside = "store in a temporary directory, built-in FIDO2 server";
-    narrator.fact("relay", &format!("{}  ({beside})", stage.relay_url()));
+    narrator.fact("relay", &format!("{}  ({beside})", demo.relay_url()));
     let beside = "its page, and the backend that holds the API key";
-    narrator.fact("bank", &format!("{}  ({beside})", stage.bank_url()));
+    narrator.fact("bank", &format!("{}  ({beside})", demo.bank_url()));
     let beside = "simulated, paired and connected, with a software card";
-    narrator.fact("phone", &format!("{}  ({beside})", stage.phone().device_id()));
+    narrator.fact("phone", &format!("{}  ({beside})", demo.phone().device_id()));
 }
 
-/// The three ceremonies, one after the other; how many were proven. For the last one the phone
-/// sleeps: the customer is signed in by then, and their page may see that it is woken.
-async fn script(stage: &mut Stage, narrator: &Narrator) -> usize {
+/// Runs the three ceremonies and returns how many were proven. For the last one the phone sleeps: the
+/// customer is signed in by then, so the page may see the wake.
+async fn run_ceremonies(demo: &mut Demo, narrator: &Narrator) -> usize {
     let mut lines = Vec::new();
-    let mut visitor = Visitor::new(stage.bank_url().clone());
+    let mut visitor = Visitor::new(demo.bank_url().clone());
     for action in [Action::Register, Action::SignIn, Action::Approve] {
         let slept = match action {
             Action::Register | Action::SignIn => Ok(()),
-            Action::Approve => stage.phone_sleeps().await,
+            Action::Approve => demo.phone_sleeps().await,
         };
         let began = Instant::now();
         let ended = match (slept, &mut visitor) {
@@ -192,7 +191,7 @@ async fn script(stage: &mut Stage, narrator: &Narrator) -> usize {
         };
         lines.push((action, began.elapsed(), ended));
     }
-    if let Err(error) = stage.phone_holds().await {
+    if let Err(error) = demo.phone_connects().await {
         narrator.plain(&error.to_string());
     }
     narrator.plain("");
@@ -210,7 +209,7 @@ async fn script(stage: &mut Stage, narrator: &Narrator) -> usize {
     lines.iter().filter(|(_, _, ended)| ended.is_ok()).count()
 }
 
-/// Why a ceremony counts as failed, for the summary.
+/// Why a ceremony counts as failed in the summary.
 struct NotProven(String);
 
 impl From<VisitError> for NotProven {
@@ -220,20 +219,20 @@ impl From<VisitError> for NotProven {
 }
 
 async fn visit(visitor: &mut Visitor, action: Action) -> Result<(), NotProven> {
-    let told = visitor.goes_through(action).await?;
-    if told.verdict == "approved" {
+    let reply = visitor.run_action(action).await?;
+    if reply.verdict == "approved" {
         return Ok(());
     }
-    Err(NotProven(told.words.map_or_else(
+    Err(NotProven(reply.words.map_or_else(
         || "no outcome".to_owned(),
-        |Said { headline, detail, advice }| format!("{headline}: {detail} {advice}"),
+        |ReplyText { headline, detail, advice }| format!("{headline}: {detail} {advice}"),
     )))
 }
 
-/// The payment that waits for the demo's customer.
+/// The payment that the demo's customer approves.
 ///
 /// # Errors
-/// Never: the texts keep the rules.
+/// Never: the texts are valid.
 pub fn payment() -> Result<Transaction, InvalidText> {
     let line = |label: &str, value: &str| {
         Ok(TransactionField {

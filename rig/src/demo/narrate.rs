@@ -1,7 +1,6 @@
-//! What the terminal shows: one aligned line per step, with the time since the ceremony was
-//! opened and who did it.
+//! The demo's output: one aligned line a step, with the time since the opening and the acting party.
 //!
-//! Knows nothing of where the steps come from. Colours only where the output is a terminal.
+//! Knows nothing of where steps come from. Colours only on a terminal.
 
 use std::fmt;
 use std::io::{self, IsTerminal as _, Write};
@@ -15,24 +14,21 @@ use time::format_description::well_known::Rfc3339;
 
 use fido_relay_kit::clock::Clock;
 
-/// Who does something.
+/// The acting party of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    /// The page in the browser, and the bank's backend behind it.
+pub enum Party {
+    /// The page in the browser, with the backend that serves it.
     Page,
-    /// The bank's backend, where it acts by itself.
+    /// The bank's backend, acting by itself.
     Bank,
-    /// The relay.
     Relay,
-    /// The app on the phone, and the person who holds it.
+    /// The app and the person who uses it.
     Phone,
-    /// The card at the phone.
     Card,
-    /// The FIDO2 server.
     Fido2,
 }
 
-impl Who {
+impl Party {
     const fn name(self) -> &'static str {
         match self {
             Self::Page => "page",
@@ -44,7 +40,7 @@ impl Who {
         }
     }
 
-    /// An ANSI colour of the terminal's own palette, so that it fits light and dark ones.
+    /// An ANSI colour of the terminal's palette, which fits light and dark ones.
     const fn colour(self) -> &'static str {
         match self {
             Self::Page | Self::Bank => "36",
@@ -61,7 +57,7 @@ const DIM: &str = "2";
 const RED: &str = "31";
 const GREEN: &str = "32";
 
-/// The name of a ceremony's kind, as the demo calls it.
+/// The demo's name of a ceremony type.
 #[must_use]
 pub const fn title(ceremony_type: CeremonyType) -> &'static str {
     match ceremony_type {
@@ -71,11 +67,11 @@ pub const fn title(ceremony_type: CeremonyType) -> &'static str {
     }
 }
 
-/// Writes the story. Clones write to the same place.
+/// Writes steps. Clones share the output.
 #[derive(Clone)]
 pub struct Narrator {
     clock: Arc<dyn Clock>,
-    stage: Arc<Mutex<Stage>>,
+    output: Arc<Mutex<NarratorOutput>>,
 }
 
 impl fmt::Debug for Narrator {
@@ -84,20 +80,20 @@ impl fmt::Debug for Narrator {
     }
 }
 
-/// What has been written so far.
-struct Stage {
+/// The output and the state of its last line.
+struct NarratorOutput {
     out: Box<dyn Write + Send>,
     colours: bool,
-    /// Whether the last line is a question that was not answered.
+    /// Whether the last line is an open question.
     asking: bool,
     blocks: u32,
-    /// Whose block the last line belongs to.
+    /// The ceremony of the last line's block.
     current: Option<CeremonyId>,
-    /// The ceremonies under way, the latest last, with their heading and the time of their opening.
+    /// Known ceremonies, the latest last, with heading and time of opening.
     known: Vec<(CeremonyId, String, UnixMillis)>,
 }
 
-/// Ceremonies whose opening is remembered: far more than a person has open in tabs.
+/// Known ceremonies: far more than a person has tabs.
 const REMEMBERED: usize = 64;
 
 impl Narrator {
@@ -112,98 +108,104 @@ impl Narrator {
     /// A narrator on any output.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>, out: Box<dyn Write + Send>, colours: bool) -> Self {
-        let stage =
-            Stage { out, colours, asking: false, blocks: 0, current: None, known: Vec::new() };
-        Self { clock, stage: Arc::new(Mutex::new(stage)) }
+        let output = NarratorOutput {
+            out,
+            colours,
+            asking: false,
+            blocks: 0,
+            current: None,
+            known: Vec::new(),
+        };
+        Self { clock, output: Arc::new(Mutex::new(output)) }
     }
 
-    /// A line outside of any ceremony.
+    /// A line without a ceremony.
     pub fn plain(&self, text: &str) {
-        self.with(|stage| stage.write(text));
+        self.with(|output| output.write(text));
     }
 
-    /// A question to the person at the terminal, who types behind it.
+    /// A question to the person at the terminal, who answers in its line.
     pub fn question(&self, text: &str) {
-        self.with(|stage| {
-            stage.write_out(&format!("            {text}"));
-            stage.asking = true;
+        self.with(|output| {
+            output.write_out(&format!("            {text}"));
+            output.asking = true;
         });
     }
 
-    /// The person has typed an answer, and is on a new line by that.
+    /// The person has answered, which began a new line.
     pub fn answered(&self) {
-        self.with(|stage| stage.asking = false);
+        self.with(|output| output.asking = false);
     }
 
-    /// A heading outside of any ceremony.
+    /// A heading without a ceremony.
     pub fn heading(&self, text: &str) {
-        self.with(|stage| {
-            let text = stage.paint(BOLD, text);
-            stage.write(&text);
+        self.with(|output| {
+            let text = output.paint(BOLD, text);
+            output.write(&text);
         });
     }
 
-    /// A name and what is to be known of it, outside of any ceremony.
+    /// A name and its text, without a ceremony.
     pub fn fact(&self, name: &str, text: &str) {
-        self.with(|stage| {
-            let name = stage.paint(DIM, &format!("{name:<14}"));
-            stage.write(&format!("  {name}{text}"));
+        self.with(|output| {
+            let name = output.paint(DIM, &format!("{name:<14}"));
+            output.write(&format!("  {name}{text}"));
         });
     }
 
-    /// A name, how it went, and what is to be known of it.
+    /// A name, a coloured verdict, and a text.
     pub fn verdict(&self, good: bool, name: &str, verdict: &str, text: &str) {
-        self.with(|stage| {
-            let verdict = stage.paint(if good { GREEN } else { RED }, &format!("{verdict:<14}"));
-            stage.write(&format!("  {name:<20}{verdict}{text}"));
+        self.with(|output| {
+            let verdict = output.paint(if good { GREEN } else { RED }, &format!("{verdict:<14}"));
+            output.write(&format!("  {name:<20}{verdict}{text}"));
         });
     }
 
-    /// Begins the block of a ceremony that was opened just now.
+    /// Begins the block of a ceremony.
     pub fn opened(&self, id: CeremonyId, ceremony_type: CeremonyType, at: UnixMillis) {
-        self.with(|stage| {
-            if stage.known.len() == REMEMBERED {
-                stage.known.remove(0);
+        self.with(|output| {
+            if output.known.len() == REMEMBERED {
+                output.known.remove(0);
             }
-            stage.blocks += 1;
-            let heading = format!("{}  {}", stage.blocks, title(ceremony_type));
-            stage.known.push((id, heading.clone(), at));
-            let heading = stage.paint(BOLD, &heading);
-            stage.write("");
-            stage.write(&heading);
-            stage.current = Some(id);
+            output.blocks += 1;
+            let heading = format!("{}  {}", output.blocks, title(ceremony_type));
+            output.known.push((id, heading.clone(), at));
+            let heading = output.paint(BOLD, &heading);
+            output.write("");
+            output.write(&heading);
+            output.current = Some(id);
         });
     }
 
     /// A step that happens now.
-    pub fn now(&self, id: CeremonyId, who: Who, text: &str) {
+    pub fn now(&self, id: CeremonyId, who: Party, text: &str) {
         self.step(id, self.clock.now(), who, text);
     }
 
     /// A step that happened at this time.
-    pub fn step(&self, id: CeremonyId, at: UnixMillis, who: Who, text: &str) {
-        self.with(|stage| stage.step(id, at, who, text));
+    pub fn step(&self, id: CeremonyId, at: UnixMillis, who: Party, text: &str) {
+        self.with(|output| output.step(id, at, who, text));
     }
 
-    /// The end of a ceremony, good or bad.
+    /// The bank's last line about a ceremony, in the colour of success or failure.
     pub fn ended(&self, id: CeremonyId, good: bool, text: &str) {
         let now = self.clock.now();
-        self.with(|stage| {
-            let text = stage.paint(if good { GREEN } else { RED }, text);
-            stage.step(id, now, Who::Bank, &text);
+        self.with(|output| {
+            let text = output.paint(if good { GREEN } else { RED }, text);
+            output.step(id, now, Party::Bank, &text);
         });
     }
 
-    fn with(&self, write: impl FnOnce(&mut Stage)) {
-        write(&mut self.stage.lock().unwrap_or_else(PoisonError::into_inner));
+    fn with(&self, write: impl FnOnce(&mut NarratorOutput)) {
+        write(&mut self.output.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
-impl Stage {
-    fn step(&mut self, id: CeremonyId, at: UnixMillis, who: Who, text: &str) {
+impl NarratorOutput {
+    fn step(&mut self, id: CeremonyId, at: UnixMillis, who: Party, text: &str) {
         let known = self.known.iter().find(|known| known.0 == id).cloned();
         if self.current != Some(id) {
-            // By its number: two of the same kind may be under way, each in a tab of its own.
+            // With its number, as two of the same type may be under way in two tabs.
             let heading = known.as_ref().map_or("   Another ceremony", |known| &known.1);
             let heading = self.paint(BOLD, &format!("{heading}, continued"));
             self.write("");
@@ -225,15 +227,15 @@ impl Stage {
         self.write_out(&format!("{line}\n"));
     }
 
-    /// Below a question that was not answered, not behind it. A terminal that is gone is no reason
-    /// to stop: the exit code still tells how it went.
+    /// Writes below an open question, not behind it. A failed write is ignored: the exit code still
+    /// tells the result.
     fn write_out(&mut self, text: &str) {
         let above = if std::mem::take(&mut self.asking) { "\n" } else { "" };
         let _ = write!(self.out, "{above}{text}").and_then(|()| self.out.flush());
     }
 }
 
-/// The line of an opening.
+/// The text of the step `opened`.
 pub(super) fn opened_text(code: Option<&SecretString>, expires_in: u64) -> String {
     let code = code.map(|code| code.expose_secret()).and_then(|code| code.split_at_checked(3));
     match code {
@@ -244,17 +246,17 @@ pub(super) fn opened_text(code: Option<&SecretString>, expires_in: u64) -> Strin
     }
 }
 
-/// The line of an end.
+/// The text of the step `closed`.
 pub(super) fn status_text(view: &CeremonyView) -> String {
     match view.status {
         Status::Pending => "pending".to_owned(),
-        Status::Ended(outcome) => told(outcome, view.reason),
+        Status::Ended(outcome) => outcome_text(outcome, view.reason),
     }
 }
 
-/// An outcome and its reason, in the words of the contract.
+/// An outcome and its reason by their wire names.
 #[must_use]
-pub fn told(outcome: Outcome, reason: Option<Reason>) -> String {
+pub fn outcome_text(outcome: Outcome, reason: Option<Reason>) -> String {
     let outcome = match outcome {
         Outcome::Succeeded => "succeeded",
         Outcome::Denied => "denied",
@@ -267,8 +269,8 @@ pub fn told(outcome: Outcome, reason: Option<Reason>) -> String {
     reason.map_or_else(|| outcome.to_owned(), |reason| format!("{outcome} ({reason})"))
 }
 
-/// The relay's RFC 3339 time.
-pub(crate) fn instant(text: &str) -> Option<UnixMillis> {
+/// A time of the relay's (RFC 3339).
+pub(crate) fn parse_timestamp(text: &str) -> Option<UnixMillis> {
     let millis = OffsetDateTime::parse(text, &Rfc3339).ok()?.unix_timestamp_nanos() / 1_000_000;
     u64::try_from(millis).ok().map(UnixMillis)
 }
@@ -313,7 +315,7 @@ mod tests {
         for id in ids {
             narrator.opened(id, CeremonyType::Authentication, UnixMillis(0));
         }
-        narrator.now(ids[0], Who::Page, "again");
+        narrator.now(ids[0], Party::Page, "again");
         let written = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
         assert!(written.contains("1  Sign in, continued"), "{written}");
     }

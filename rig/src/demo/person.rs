@@ -1,5 +1,5 @@
-//! The demo's card holder: reads the code off the page, types it into the phone, and has a drawer
-//! full of cards. And what the phone tells, as lines for the terminal.
+//! The demo's card holder, who types the page's code into the phone, and their cards; and the phone's
+//! events as lines of the demo's output.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,61 +13,59 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::bank::Bank;
-use super::narrate::{Narrator, Who};
+use super::narrate::{Narrator, Party};
 use super::visitor::VISITOR;
-use crate::phone::{Ask, Card, Decision, Person, PhoneEvent, isolated};
+use crate::phone::{Card, Decision, Person, PhoneEvent, PromptRequest, isolated};
 use crate::softcard::SoftCard;
 
-/// How long the page may take to show a code after the phone has shown the offer.
+/// Limit for the page's code after the phone has the offer.
 const PAGE_LIMIT: Duration = Duration::from_secs(5);
-/// The pause where nobody looks: just enough to tell the steps apart.
+/// Pause before the code is typed for a scripted visitor: enough to tell the steps apart.
 const BRISK: Duration = Duration::from_millis(150);
-/// Lines typed ahead in the terminal.
+/// Lines that may be typed ahead.
 const TYPED_AHEAD: usize = 8;
 
-/// Where the person takes the code from.
+/// Where the card holder takes the code from.
 #[derive(Clone, Debug)]
-pub enum Manner {
-    /// Reads it off the page after this pause, as nobody is there to type it; where the page is
-    /// the demo's own visitor, who needs no time to look, after a short one.
-    ReadsPage(Duration),
-    /// Is the one at the terminal.
-    AsksTerminal,
+pub enum CodeSource {
+    /// From the page, after this pause; after a short one if the page is the scripted visitor's.
+    Page(Duration),
+    /// From the person at the terminal.
+    Terminal,
 }
 
-/// The card holder. Clones are the same person.
+/// The bank's customer at the phone.
 #[derive(Clone, Debug)]
 pub struct CardHolder {
     bank: Bank,
-    manner: Manner,
-    terminal: Option<Terminal>,
+    code_source: CodeSource,
+    keyboard: Option<Keyboard>,
 }
 
 impl CardHolder {
-    /// The customer of this bank.
     #[must_use]
-    pub fn new(bank: Bank, manner: Manner) -> Self {
-        let terminal = matches!(manner, Manner::AsksTerminal).then(Terminal::open);
-        Self { bank, manner, terminal }
+    pub fn new(bank: Bank, code_source: CodeSource) -> Self {
+        let keyboard = matches!(code_source, CodeSource::Terminal).then(Keyboard::open);
+        Self { bank, code_source, keyboard }
     }
 
-    async fn decide_on(self, ask: Ask) -> Decision {
+    async fn decide_on(self, ask: PromptRequest) -> Decision {
         let id = ask.offer.ceremony_id;
         let page = self.bank.code_on_page(id, PAGE_LIMIT).await;
         let narrator = self.bank.narrator();
         for line in offer_lines(&ask.offer) {
-            narrator.now(id, Who::Phone, &line);
+            narrator.now(id, Party::Phone, &line);
         }
-        match (&self.manner, &self.terminal) {
-            (Manner::AsksTerminal, Some(terminal)) => terminal.ask(&ask, narrator).await,
-            (Manner::ReadsPage(pause), _) => {
+        match (&self.code_source, &self.keyboard) {
+            (CodeSource::Terminal, Some(keyboard)) => keyboard.ask(&ask, narrator).await,
+            (CodeSource::Page(pause), _) => {
                 let by_script = ask.offer.context.as_ref().is_some_and(|context| {
                     context.location.as_ref().is_some_and(|place| place.as_str() == VISITOR)
                 });
                 tokio::time::sleep(if by_script { BRISK } else { *pause }).await;
                 page.map_or(Decision::Ignore, |code| Decision::Code(typed(&code)))
             }
-            (Manner::AsksTerminal, None) => Decision::Ignore,
+            (CodeSource::Terminal, None) => Decision::Ignore,
         }
     }
 }
@@ -77,12 +75,11 @@ fn typed(code: &SecretString) -> String {
 }
 
 impl Person for CardHolder {
-    fn decide(&self, ask: Ask) -> BoxFuture<'static, Decision> {
+    fn decide(&self, ask: PromptRequest) -> BoxFuture<'static, Decision> {
         Box::pin(self.clone().decide_on(ask))
     }
 }
 
-/// What the app shows.
 fn offer_lines(offer: &Offer) -> Vec<String> {
     let what = match offer.ceremony_type {
         CeremonyType::Registration => "to register a card",
@@ -105,13 +102,13 @@ fn offer_lines(offer: &Offer) -> Vec<String> {
     lines
 }
 
-/// The keyboard. One thread reads it, because a read of a terminal cannot be taken back.
+/// Standard input, read by a thread of its own, as a read cannot be cancelled.
 #[derive(Clone, Debug)]
-struct Terminal {
+struct Keyboard {
     lines: Arc<tokio::sync::Mutex<mpsc::Receiver<String>>>,
 }
 
-impl Terminal {
+impl Keyboard {
     fn open() -> Self {
         let (typed, lines) = mpsc::channel(TYPED_AHEAD);
         std::thread::spawn(move || {
@@ -124,7 +121,7 @@ impl Terminal {
         Self { lines: Arc::new(tokio::sync::Mutex::new(lines)) }
     }
 
-    async fn ask(&self, ask: &Ask, narrator: &Narrator) -> Decision {
+    async fn ask(&self, ask: &PromptRequest, narrator: &Narrator) -> Decision {
         let mut lines = self.lines.lock().await;
         let wrong = if ask.wrong_codes > 0 { "That was not the code. " } else { "" };
         narrator.question(&format!("{wrong}Code, or n (no), or x (this was not me): "));
@@ -141,14 +138,13 @@ impl Terminal {
     }
 }
 
-/// A drawer of software cards: every registration takes a new one, and whoever signs in takes out
-/// the one that fits.
+/// Software cards: every registration uses a new one, and other ceremonies the one that fits.
 #[derive(Debug, Default)]
-pub struct Drawer {
+pub struct CardSet {
     cards: Mutex<Vec<Mutex<SoftCard>>>,
 }
 
-impl Card for Drawer {
+impl Card for CardSet {
     fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode> {
         let mut cards = self.cards.lock().unwrap_or_else(PoisonError::into_inner);
         match challenge.offer.ceremony_type {
@@ -164,24 +160,24 @@ impl Card for Drawer {
                         return Ok(answer);
                     }
                 }
-                // Says the same as a card that was never registered.
+                // The error of a card without credentials.
                 Mutex::new(SoftCard::new()).sign(challenge)
             }
         }
     }
 }
 
-/// Tells what the phone tells and the ladder does not, until the phone is gone.
-pub async fn tell(bank: Bank, mut events: mpsc::Receiver<PhoneEvent>) {
+/// Narrates the phone's events that are no steps of the ceremony, until the phone ends.
+pub async fn narrate_events(bank: Bank, mut events: mpsc::Receiver<PhoneEvent>) {
     while let Some(event) = events.recv().await {
-        let Some((id, text)) = line(&event) else { continue };
-        // The page may hear of its ceremony a moment after the phone does.
+        let Some((id, text)) = event_line(&event) else { continue };
+        // The event may come before the bank knows of the ceremony.
         let _ = bank.code_on_page(id, PAGE_LIMIT).await;
-        bank.narrator().now(id, Who::Phone, &text);
+        bank.narrator().now(id, Party::Phone, &text);
     }
 }
 
-fn line(event: &PhoneEvent) -> Option<(CeremonyId, String)> {
+fn event_line(event: &PhoneEvent) -> Option<(CeremonyId, String)> {
     match event {
         PhoneEvent::Card { ceremony_id, error: Some(code) } => {
             Some((*ceremony_id, format!("card        error {code}")))

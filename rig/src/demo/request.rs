@@ -1,4 +1,4 @@
-//! What a page may ask of the demo's bank, and what it may get. It knows no page and no relay's call.
+//! Requests of a page to the demo's bank, and their answers. Knows neither pages nor calls.
 
 use fido_relay_proto::http::OpenedCeremony;
 use fido_relay_proto::{CeremonyType, Outcome, Reason};
@@ -10,19 +10,17 @@ use super::session::SessionToken;
 
 /// A ceremony that was opened for a page.
 #[derive(Debug, Serialize)]
-pub struct OpenedHere {
-    /// What the relay answered.
+pub struct OpenedForPage {
     #[serde(flatten)]
     pub ceremony: OpenedCeremony,
-    /// Seconds until a phone rings again, if "not me" was answered so recently that none shows
-    /// this ceremony.
+    /// Seconds until phones ring again, if a report of "not me" mutes this ceremony.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rings_in_s: Option<u64>,
-    /// Whether the page's ticket sees when the phone has it: only for a customer who is signed in.
+    /// Whether the ticket shows the delivery to the phone: only for a customer who is signed in.
     pub shows_delivery: bool,
 }
 
-/// What a page may ask for.
+/// What a page may request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
@@ -32,7 +30,7 @@ pub enum Action {
 }
 
 impl Action {
-    /// Its name in the bank's own paths.
+    /// Its name in the bank's paths.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -42,7 +40,6 @@ impl Action {
         }
     }
 
-    /// The ceremony that it takes.
     #[must_use]
     pub const fn ceremony_type(self) -> CeremonyType {
         match self {
@@ -53,46 +50,42 @@ impl Action {
     }
 }
 
-/// How a ceremony ended, as far as the bank is concerned.
+/// The outcome of a ceremony to the bank.
 #[derive(Debug)]
-pub enum Ending {
+pub enum BankVerdict {
     Pending,
-    /// Succeeded, and the token proves it; with what followed here.
-    Proven(Box<Verified>, Settled),
-    /// Said to have succeeded, but the token does not hold: treated as not approved.
+    /// Succeeded by a valid token, with its effect at the bank.
+    Proven(Box<Verified>, Settlement),
+    /// Reported as succeeded without a valid token: treated as not approved.
     Unproven(TokenError),
-    /// Anything but a success.
     Other(CeremonyType, Outcome, Option<Reason>),
 }
 
-/// What a proven success has led to at the bank.
+/// The effect of a proven success at the bank.
 #[derive(Clone, Debug)]
-pub enum Settled {
-    /// A card is registered.
+pub enum Settlement {
     Registered,
-    /// This session is signed in.
+    /// In this session.
     SignedIn(SessionToken),
-    /// The payment is made.
     Paid,
-    /// The payment had been made before, by an approval in another tab.
+    /// By an earlier approval, in another tab.
     PaidBefore,
-    /// Nothing: the session in which the approval was asked for is over.
+    /// No effect: the session of the approval is over.
     SignedOut,
 }
 
-/// Why the bank could not do what the page asked.
+/// Why the bank refuses a page's request.
 #[derive(Debug, thiserror::Error)]
 pub enum BankError {
-    /// The relay did not.
     #[error(transparent)]
     Relay(#[from] CallError),
-    /// Not a ceremony of this page's: unknown, forgotten, or another ticket.
+    /// Unknown, forgotten, or of another ticket.
     #[error("there is no such ceremony for this page")]
     NotYours,
-    /// Only for somebody who is signed in.
+    /// Needs a session.
     #[error("nobody is signed in here")]
     SignedOut,
-    /// The payment was approved before, and is not made twice.
+    /// A payment is made once.
     #[error("the payment is approved")]
     AlreadyApproved,
 }

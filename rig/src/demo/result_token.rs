@@ -1,8 +1,7 @@
-//! What a backend checks before it believes in a result: the token's signature by a key of the
-//! relay's own set, and that it speaks of exactly the ceremony that this backend opened.
+//! Verification of a result token by an initiator: its signature by a published key of the relay, and
+//! its claims against the ceremony that this backend opened.
 //!
-//! Written as an initiator would write it, from the published contract: it knows nothing of how
-//! the relay makes the token.
+//! Written from docs/initiators.md alone; it knows nothing of how the relay makes the token.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,111 +13,89 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 
-/// `typ` of a result token: no other JWS of the relay's can stand in for one.
+/// `typ` of a result token, which sets it apart from every other JWS of the relay.
 pub const RESULT_TYP: &str = "ceremony-result+jwt";
-/// Seconds by which the relay's clock and this one may differ.
+/// Seconds of clock skew.
 const LEEWAY_S: u64 = 5;
 
-/// What the backend remembers of the ceremony that it opened.
+/// The ceremony as the backend opened it.
 #[derive(Clone, Debug)]
 pub struct Expected {
-    /// The relay's issuer name.
     pub issuer: String,
-    /// This backend's client id.
     pub audience: ClientId,
-    /// The ceremony.
     pub id: CeremonyId,
-    /// What it was for.
     pub ceremony_type: CeremonyType,
-    /// How page and phone were to be tied together.
     pub binding: Binding,
-    /// When it was opened.
     pub opened_at: UnixMillis,
-    /// Whose card.
     pub username: Username,
-    /// The nonce that the backend gave when it opened.
     pub client_nonce: String,
-    /// What was to be approved, as the backend itself would carry it out.
+    /// The transaction as the backend will carry it out.
     pub transaction: Option<Transaction>,
 }
 
 /// The claims of a result token.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Claims {
-    /// Who signed.
     pub iss: String,
-    /// For whom.
     pub aud: String,
-    /// Whose card.
     pub sub: String,
-    /// The ceremony.
     pub jti: String,
-    /// When it was signed (seconds since the epoch).
     pub iat: u64,
-    /// Until when it counts (seconds since the epoch).
     pub exp: u64,
-    /// The opener's nonce.
     pub client_nonce: Option<String>,
-    /// What the ceremony was for.
     pub ceremony_type: CeremonyType,
-    /// How it ended.
     pub outcome: Outcome,
-    /// How page and phone were tied together.
     pub binding: Binding,
     /// How the user was authenticated (RFC 8176 names).
     pub amr: Vec<String>,
-    /// When the user was authenticated (seconds since the epoch).
+    /// Seconds since the epoch.
     pub auth_time: u64,
     /// SHA-256 of the transaction in canonical JSON (base64url).
     pub tx_hash: Option<String>,
-    /// What vouches for the transaction: `card` or `relay`.
     pub tx_binding: Option<TxBinding>,
-    /// SHA-256 of the credential id (base64url): the same card gives the same value.
+    /// SHA-256 of the credential id (base64url).
     pub cred_hash: Option<String>,
-    /// The phone.
     pub device_id: Option<DeviceId>,
 }
 
-/// What vouches for the words of a transaction.
+/// What covers the transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TxBinding {
-    /// The challenge that the card signed covers them.
+    /// The card's signature, by its challenge.
     Card,
-    /// The relay's signature alone covers them.
+    /// The relay's signature alone.
     Relay,
 }
 
-/// A token that held, and the key that signed it.
+/// A valid token.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    /// The claims.
     pub claims: Claims,
-    /// The key's id in the relay's key set.
+    /// The id of the key that signed it.
     pub key_id: String,
 }
 
-/// Why a token does not count.
+/// Why a token is not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// Not a JWS, or of another kind.
+    /// Not a JWS of this `typ`.
     #[error("this is not a ceremony result")]
     WrongKind,
-    /// The header names no key of the relay's set.
     #[error("the token is signed by a key that the relay does not publish")]
     UnknownKey,
     /// Signature, issuer, audience or lifetime.
     #[error("the token does not hold: {0}")]
     Invalid(#[source] jsonwebtoken::errors::Error),
-    /// It speaks of something else than what was asked.
+    /// The named claim differs from the ceremony that was opened.
     #[error("the token's {0} is not what was asked for")]
     Mismatch(&'static str),
 }
 
-/// Checks a result token against the relay's keys and the backend's own memory.
+/// Verifies a result token against the relay's keys and the ceremony that was opened.
 ///
 /// # Errors
-/// [`TokenError`]: the ceremony then counts as not approved, whatever else was said.
+/// [`TokenError`]: the ceremony then counts as not approved.
 pub fn verify(
     token: &str,
     keys: &JwkSet,
@@ -164,7 +141,7 @@ pub fn verify(
     }
 }
 
-/// SHA-256 of the transaction in canonical JSON (RFC 8785), base64url: what `tx_hash` must be.
+/// The `tx_hash` of a transaction: SHA-256 of its canonical JSON (RFC 8785), base64url.
 #[must_use]
 pub fn transaction_hash(transaction: &Transaction) -> String {
     let canonical = serde_json_canonicalizer::to_vec(transaction)

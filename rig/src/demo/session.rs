@@ -1,7 +1,7 @@
-//! Who is signed in at the demo's bank: a session for each browser that a card has signed in.
+//! The sessions of the demo's bank, one for each browser that a card has signed in.
 //!
-//! A session is a random token in a cookie, worth nothing after a quarter of an hour or a word.
-//! Knows nothing of ceremonies; the bank begins one when a sign-in is proven.
+//! A session is a random token in a cookie, valid for a quarter of an hour. Knows nothing of
+//! ceremonies; the bank begins a session when a sign-in is proven.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,29 +12,28 @@ use secrecy::{ExposeSecret as _, SecretString};
 use fido_relay_kit::clock::Clock;
 use fido_relay_kit::random;
 
-/// How long a session lasts: what a bank would give a page that nobody may be looking at any more.
+/// As short as a bank's sessions, whose page may be left open.
 pub const LIFETIME_S: u64 = 15 * 60;
-/// Sessions at once: far more than a person has browsers. The oldest gives way.
+/// Concurrent sessions, far more than a person has browsers; the oldest is dropped.
 const AT_MOST: usize = 64;
 
-/// What a browser shows to be known again. It prints as nothing.
+/// The secret of a session's cookie, which `Debug` does not print.
 #[derive(Clone, Debug)]
 pub struct SessionToken(SecretString);
 
 impl SessionToken {
-    /// As a browser has sent it, good or not.
+    /// A token as a browser sent it, unchecked.
     #[must_use]
     pub fn sent(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// For the cookie.
     #[must_use]
     pub fn expose(&self) -> &str {
         self.0.expose_secret()
     }
 
-    /// Whether the two are the same.
+    /// Compares in constant time.
     #[must_use]
     pub fn is(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.expose().as_bytes(), other.expose().as_bytes());
@@ -48,7 +47,7 @@ struct Session {
     approved: bool,
 }
 
-/// The open sessions. Clones are the same.
+/// The open sessions. Clones share them.
 #[derive(Clone)]
 pub struct Sessions {
     clock: Arc<dyn Clock>,
@@ -62,13 +61,11 @@ impl std::fmt::Debug for Sessions {
 }
 
 impl Sessions {
-    /// Nobody is signed in.
     #[must_use]
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, open: Arc::default() }
     }
 
-    /// Begins a session.
     #[must_use]
     pub fn begin(&self) -> SessionToken {
         let token = SessionToken(random::token().into());
@@ -82,24 +79,21 @@ impl Sessions {
         token
     }
 
-    /// Whether this is the token of a session that still lasts.
     #[must_use]
     pub fn is_open(&self, token: &SessionToken) -> bool {
         self.with(token, |_| ()).is_some()
     }
 
-    /// Whether the payment was approved in this session.
     #[must_use]
     pub fn has_approved(&self, token: &SessionToken) -> bool {
         self.with(token, |session| session.approved).unwrap_or_default()
     }
 
-    /// Notes that it was; whether it had been before, or nothing if the session is over.
+    /// Marks the payment as approved. Returns whether it was before; `None` if the session is over.
     pub fn approve(&self, token: &SessionToken) -> Option<bool> {
         self.with(token, |session| std::mem::replace(&mut session.approved, true))
     }
 
-    /// Ends a session.
     pub fn end(&self, token: &SessionToken) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.retain(|session| !session.token.is(token));
@@ -120,9 +114,9 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Default)]
-    struct Hands(AtomicU64);
+    struct HandClock(AtomicU64);
 
-    impl Clock for Hands {
+    impl Clock for HandClock {
         fn now(&self) -> UnixMillis {
             UnixMillis(self.0.load(Ordering::Relaxed))
         }
@@ -130,20 +124,20 @@ mod tests {
 
     #[test]
     fn a_session_lasts_until_its_time_or_its_end() {
-        let hands = Arc::new(Hands::default());
-        let sessions = Sessions::new(hands.clone());
+        let clock = Arc::new(HandClock::default());
+        let sessions = Sessions::new(clock.clone());
         let (one, other) = (sessions.begin(), sessions.begin());
-        hands.0.store(LIFETIME_S * 1000 - 1, Ordering::Relaxed);
+        clock.0.store(LIFETIME_S * 1000 - 1, Ordering::Relaxed);
         assert!(sessions.is_open(&one) && sessions.is_open(&other));
         sessions.end(&one);
         assert!(!sessions.is_open(&one) && sessions.is_open(&other));
-        hands.0.store(LIFETIME_S * 1000, Ordering::Relaxed);
+        clock.0.store(LIFETIME_S * 1000, Ordering::Relaxed);
         assert!(!sessions.is_open(&other));
     }
 
     #[test]
     fn what_was_approved_in_one_session_waits_in_another() {
-        let sessions = Sessions::new(Arc::new(Hands::default()));
+        let sessions = Sessions::new(Arc::new(HandClock::default()));
         let (one, other) = (sessions.begin(), sessions.begin());
         assert_eq!(sessions.approve(&one), Some(false));
         assert_eq!(sessions.approve(&one), Some(true));
@@ -153,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_token_prints_as_nothing() {
-        let token = Sessions::new(Arc::new(Hands::default())).begin();
+        let token = Sessions::new(Arc::new(HandClock::default())).begin();
         assert!(!format!("{token:?}").contains(token.expose()));
     }
 }

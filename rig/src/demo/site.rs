@@ -1,8 +1,7 @@
-//! The bank's web side: one page and the few calls that its script makes.
+//! The bank's web side: one page and the calls of its script.
 //!
-//! A page proves that a ceremony is its own with the ceremony's ticket; a browser that somebody
-//! has signed in with is known by its cookie. Whatever a page is told comes in words that a person
-//! can read; what the relay said stays with the bank.
+//! A ticket proves that a ceremony belongs to a page; a cookie holds the browser's session. Answers
+//! hold texts for the customer; the relay's own errors stay at the bank.
 
 use std::future::ready;
 
@@ -11,18 +10,18 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use fido_relay_kit::random;
 use fido_relay_proto::http::{BrowserContext, CeremonyView, Transaction};
 use fido_relay_proto::{BrowserSecret, CeremonyId, Outcome, PlainText, ProblemCode};
 use serde::{Deserialize, Serialize};
 
 use super::bank::Bank;
-use super::initiator::Wait;
-use super::request::{Action, BankError, Ending, OpenedHere, Settled};
+use super::initiator::LongPoll;
+use super::messages::{self, UserMessage};
+use super::request::{Action, BankError, BankVerdict, OpenedForPage, Settlement};
 use super::result_token::{TxBinding, Verified};
 use super::session::{LIFETIME_S, SessionToken};
 use super::visitor::VISITOR;
-use super::words::{self, Words};
-use fido_relay_kit::random;
 
 const HTML: &str = "text/html; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
@@ -30,7 +29,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 const PAGE: &str = include_str!("page/index.html");
 
-/// The page's files: path, kind, text.
+/// The page's files: path, media type, text.
 pub const FILES: [(&str, &str, &str); 16] = [
     ("/", HTML, PAGE),
     ("/icon.svg", "image/svg+xml", include_str!("page/icon.svg")),
@@ -50,15 +49,13 @@ pub const FILES: [(&str, &str, &str); 16] = [
     ("/voice.js", SCRIPT, include_str!("page/voice.js")),
 ];
 
-/// The cookie of a session. Without `Secure`, because this bank has no name to have a certificate
-/// for: it is on loopback alone.
+/// The cookie of a session. Without `Secure`, as the bank is on loopback and has no certificate.
 const COOKIE: &str = "harbour_session";
-/// The cookie of a browser, by which the relay tells it from a stranger's (`context.browser`): no
-/// proof of who sits there, and so it outlives sessions. The relay forgets it as late.
+/// The cookie of a browser, by which the relay knows it again (`context.browser`). It identifies no
+/// person, so it outlives sessions; its lifetime is the relay's own.
 const BROWSER_COOKIE: &str = "harbour_browser";
 const BROWSER_LIFETIME_S: u64 = 90 * 24 * 60 * 60;
 
-/// The site of this bank.
 pub fn router(bank: Bank) -> Router {
     let api = Router::new()
         .route("/api/account", get(account))
@@ -88,8 +85,7 @@ async fn page(headers: HeaderMap) -> Response {
     response
 }
 
-/// What the page shows before anything is asked: nothing of a customer's, unless they are signed
-/// in.
+/// What the page shows at first: nothing of the customer without a session.
 #[derive(Serialize)]
 struct AccountView {
     customer: Option<CustomerView>,
@@ -117,7 +113,7 @@ async fn account(State(bank): State<Bank>, headers: HeaderMap) -> Json<AccountVi
     Json(AccountView { customer })
 }
 
-/// Ends the session, here and in the browser; without one there is nothing to do.
+/// Ends the session at the bank and in the browser.
 async fn sign_out(State(bank): State<Bank>, headers: HeaderMap) -> Response {
     if let Some(session) = session(&headers) {
         bank.sign_out(&session).await;
@@ -147,9 +143,9 @@ async fn open(
     State(bank): State<Bank>,
     Path(action): Path<Action>,
     headers: HeaderMap,
-) -> Result<(StatusCode, Json<OpenedHere>), PageError> {
+) -> Result<(StatusCode, Json<OpenedForPage>), PageError> {
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-    // The relay keeps nothing of a User-Agent but browser and system.
+    // By the location, as the relay keeps only browser and system of a User-Agent.
     let place = user_agent.filter(|name| *name == VISITOR).unwrap_or("this machine");
     let context = BrowserContext {
         ip: PlainText::new("127.0.0.1").ok(),
@@ -175,7 +171,7 @@ async fn watch(
     Query(poll): Query<Poll>,
     headers: HeaderMap,
 ) -> Result<Json<CeremonyView>, PageError> {
-    let wait = Wait { seconds: poll.wait, since: poll.since };
+    let wait = LongPoll { seconds: poll.wait, since: poll.since };
     Ok(Json(bank.watch(id, ticket(&headers)?, wait).await?))
 }
 
@@ -188,7 +184,7 @@ async fn cancel(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// A page says this as its last word, when it is closed, left or loaded again.
+/// The last request of a page that is closed, left or reloaded.
 async fn left(
     State(bank): State<Bank>,
     Path(id): Path<CeremonyId>,
@@ -198,18 +194,16 @@ async fn left(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What the bank's backend holds of the ending, and what it has checked.
+/// The outcome and what the backend has verified.
 #[derive(Serialize)]
 struct OutcomeView {
     /// `pending`, `approved`, or `refused`.
     verdict: &'static str,
-    /// The outcome in the contract's word.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
-    /// For the person.
     #[serde(skip_serializing_if = "Option::is_none")]
-    words: Option<Words>,
-    /// What the signed result says, each as a name and a value.
+    words: Option<UserMessage>,
+    /// Verified claims of the result token, as name and value.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     checked: Vec<(&'static str, String)>,
 }
@@ -221,34 +215,34 @@ async fn outcome(
 ) -> Result<Response, PageError> {
     let mut begun = None;
     let view = match bank.ending(id, ticket(&headers)?, session(&headers)).await? {
-        Ending::Pending => {
+        BankVerdict::Pending => {
             OutcomeView { verdict: "pending", outcome: None, words: None, checked: Vec::new() }
         }
-        Ending::Proven(verified, settled) => {
+        BankVerdict::Proven(verified, settled) => {
             let verdict = match &settled {
-                Settled::SignedOut => "refused",
-                Settled::Registered
-                | Settled::SignedIn(_)
-                | Settled::Paid
-                | Settled::PaidBefore => "approved",
+                Settlement::SignedOut => "refused",
+                Settlement::Registered
+                | Settlement::SignedIn(_)
+                | Settlement::Paid
+                | Settlement::PaidBefore => "approved",
             };
-            let words = words::settled(&settled);
-            if let Settled::SignedIn(session) = settled {
+            let words = messages::settled(&settled);
+            if let Settlement::SignedIn(session) = settled {
                 begun = Some(session);
             }
             let (outcome, checked) = (Some(Outcome::Succeeded), checked(&verified));
             OutcomeView { verdict, outcome, words: Some(words), checked }
         }
-        Ending::Unproven(_) => OutcomeView {
+        BankVerdict::Unproven(_) => OutcomeView {
             verdict: "refused",
             outcome: Some(Outcome::Succeeded),
-            words: Some(words::unproven()),
+            words: Some(messages::unproven()),
             checked: Vec::new(),
         },
-        Ending::Other(ceremony_type, outcome, reason) => OutcomeView {
+        BankVerdict::Other(ceremony_type, outcome, reason) => OutcomeView {
             verdict: "refused",
             outcome: Some(outcome),
-            words: Some(words::of(ceremony_type, outcome, reason)),
+            words: Some(messages::of(ceremony_type, outcome, reason)),
             checked: Vec::new(),
         },
     };
@@ -288,7 +282,7 @@ fn ticket(headers: &HeaderMap) -> Result<&str, PageError> {
         .ok_or(PageError(BankError::NotYours))
 }
 
-/// What the page is told when something does not work.
+/// A refusal as a page receives it.
 struct PageError(BankError);
 
 impl From<BankError> for PageError {
@@ -306,11 +300,11 @@ impl IntoResponse for PageError {
             BankError::AlreadyApproved => (409, None),
         };
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-        (status, Json(words_for(&self.0, code))).into_response()
+        (status, Json(message_for(&self.0, code))).into_response()
     }
 }
 
-fn words_for(error: &BankError, code: Option<ProblemCode>) -> Words {
+fn message_for(error: &BankError, code: Option<ProblemCode>) -> UserMessage {
     let (headline, detail, advice) = match (error, code) {
         (BankError::NotYours, _) | (BankError::Relay(_), Some(ProblemCode::NotFound)) => (
             "This page is too old",
@@ -341,5 +335,5 @@ fn words_for(error: &BankError, code: Option<ProblemCode>) -> Words {
             ("The relay does not answer", "The bank cannot reach it.", "Try again shortly.")
         }
     };
-    Words { headline, detail, advice }
+    UserMessage { headline, detail, advice }
 }

@@ -1,5 +1,4 @@
-//! The relay's key for push services, made for one run of a relay on this machine: written as an
-//! operator's would be. Knows nothing of push services.
+//! The VAPID key file of a relay that runs once on this machine. Knows nothing of push services.
 
 use std::io;
 use std::path::Path;
@@ -12,7 +11,7 @@ use crate::phone::DeviceKey;
 /// Characters of one line of PEM (RFC 7468 section 2).
 const LINE: usize = 64;
 
-/// Writes a P-256 key as PEM, for the owner's eyes only.
+/// Writes a P-256 key as PEM, with mode 0600.
 ///
 /// # Errors
 /// If the file cannot be written.

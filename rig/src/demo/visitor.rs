@@ -1,5 +1,5 @@
-//! The page's road without a browser: the same calls to the bank, in the same order, that the
-//! page's script makes.
+//! A visitor of the bank's page without a browser: makes the calls of the page's script in the same
+//! order.
 
 use std::time::Duration;
 
@@ -12,60 +12,47 @@ use url::Url;
 
 use super::request::Action;
 
-/// What this visitor calls itself, in place of a browser's name.
+/// The visitor's User-Agent.
 pub const VISITOR: &str = "fido-relay demo";
-/// Seconds of one long poll.
 const WAIT_S: u64 = 25;
-/// More than a long poll takes.
 const CALL_LIMIT: Duration = Duration::from_secs(WAIT_S + 10);
 
-/// What the bank says at the end, as far as this visitor cares.
+/// The bank's answer about an outcome, as far as the visitor reads it.
 #[derive(Debug, Deserialize)]
-pub struct Told {
+pub struct OutcomeReply {
     /// `approved` or `refused`.
     pub verdict: String,
-    /// For the person.
-    pub words: Option<Said>,
+    pub words: Option<ReplyText>,
 }
 
-/// The bank's words.
 #[derive(Debug, Deserialize)]
-pub struct Said {
-    /// What happened.
+pub struct ReplyText {
     pub headline: String,
-    /// The same in a sentence.
     pub detail: String,
-    /// What to do now.
     pub advice: String,
 }
 
-/// Why a visit came to no end.
+/// Why a visit failed.
 #[derive(Debug, thiserror::Error)]
 pub enum VisitError {
-    /// No connection to the bank, or an answer without sense.
+    /// No connection to the bank, or an unreadable answer.
     #[error("the bank cannot be reached")]
     Unreachable(#[from] reqwest::Error),
-    /// The bank said no.
     #[error("the bank answers HTTP {status}: {headline}")]
-    Refused {
-        /// Its status.
-        status: StatusCode,
-        /// Its words.
-        headline: String,
-    },
+    Refused { status: StatusCode, headline: String },
 }
 
-/// A visitor of a bank's page, who stays signed in from one action to the next.
+/// A visitor whose session lasts from one action to the next.
 #[derive(Debug)]
 pub struct Visitor {
     http: reqwest::Client,
     bank: Url,
-    /// What the bank has had the browser remember.
+    /// The bank's cookie.
     cookie: Option<SecretString>,
 }
 
 impl Visitor {
-    /// A visitor of the bank at this address.
+    /// A visitor without a session.
     ///
     /// # Errors
     /// [`VisitError::Unreachable`] if the HTTP client cannot be made.
@@ -78,11 +65,12 @@ impl Visitor {
         Ok(Self { http, bank, cookie: None })
     }
 
-    /// Clicks, watches with the ticket until there is an outcome, and asks the bank what it means.
+    /// Opens a ceremony, watches it with the ticket until its outcome, and asks the bank for the
+    /// result.
     ///
     /// # Errors
     /// [`VisitError`].
-    pub async fn goes_through(&mut self, action: Action) -> Result<Told, VisitError> {
+    pub async fn run_action(&mut self, action: Action) -> Result<OutcomeReply, VisitError> {
         let opened: OpenedCeremony =
             self.call(Method::POST, &format!("api/{}", action.name()), None).await?;
         let OpenedCeremony { id, ticket, .. } = opened;
@@ -121,8 +109,8 @@ impl Visitor {
         if status.is_success() {
             return Ok(response.json().await?);
         }
-        let said: Option<Said> = response.json().await.ok();
-        let headline = said.map_or_else(|| "no reason given".to_owned(), |said| said.headline);
+        let reply: Option<ReplyText> = response.json().await.ok();
+        let headline = reply.map_or_else(|| "no reason given".to_owned(), |reply| reply.headline);
         Err(VisitError::Refused { status, headline })
     }
 }

@@ -1,5 +1,5 @@
-//! Serving a small site on loopback: the accept loop, and what every answer and every request
-//! must look like. Knows nothing of what is served.
+//! A small HTTP server for a site on loopback: the accept loop, security headers, and the check of
+//! Host and Origin. Knows nothing of the site.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,12 @@ use tokio::net::TcpListener;
 
 use fido_relay_kit::tasks::Tasks;
 
-/// Longest time that a peer may take to send a request's headers.
+/// Limit for a request's headers.
 const HEADERS_LIMIT: Duration = Duration::from_secs(5);
-/// Wait after an accept that failed, such as for want of file descriptors.
+/// Pause after a failed accept, such as without free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What every answer carries. The page needs nothing but its own script, style and address, so
-/// nothing else is allowed.
+/// Headers of every answer. The page needs only its own scripts, styles and address.
 const HEADERS: [(HeaderName, &str); 7] = [
     (
         header::CONTENT_SECURITY_POLICY,
@@ -41,12 +40,15 @@ const HEADERS: [(HeaderName, &str); 7] = [
     ),
 ];
 
-/// Serves a site until the tasks are told to stop.
+/// Serves a site until the tasks stop.
+///
+/// # Errors
+/// If the listener has no address.
 pub fn serve(listener: TcpListener, site: Router, tasks: &Tasks) -> std::io::Result<()> {
     let port = listener.local_addr()?.port();
     let names: Arc<[String]> = names(port).into();
     let site = site
-        .layer(middleware::from_fn_with_state(names, only_from_here))
+        .layer(middleware::from_fn_with_state(names, same_site_only))
         .layer(middleware::map_response(with_headers));
     let connections = tasks.clone();
     tasks.spawn("demo site", async move {
@@ -68,7 +70,7 @@ pub fn serve(listener: TcpListener, site: Router, tasks: &Tasks) -> std::io::Res
     Ok(())
 }
 
-/// What browsers of this machine call the site: without the port where it is http's own.
+/// The authorities by which browsers of this machine name the site; port 80 is left out.
 fn names(port: u16) -> [String; 2] {
     ["127.0.0.1", "localhost"].map(|host| match port {
         80 => host.to_owned(),
@@ -87,7 +89,7 @@ async fn connection(
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(site));
     tokio::select! {
         () = stopping.cancelled() => {}
-        // A browser that hangs up is no error of anybody's.
+        // A browser may hang up at any time.
         _ = serving => {}
     }
 }
@@ -99,9 +101,9 @@ async fn with_headers(mut response: Response) -> Response {
     response
 }
 
-/// Refuses what another site may have sent: a name of this machine that is not ours (DNS
-/// rebinding), or a change asked for by a page of somebody else's.
-async fn only_from_here(
+/// Refuses requests that another site may have caused: with another Host (DNS rebinding), or a change
+/// with another Origin (CSRF).
+async fn same_site_only(
     State(names): State<Arc<[String]>>,
     request: Request,
     next: Next,
@@ -109,14 +111,14 @@ async fn only_from_here(
     let headers = request.headers();
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let ours = text(header::HOST).is_some_and(|host| names.iter().any(|name| name == host));
-    if !ours || (request.method() != Method::GET && !asked_by_own_page(headers, &names)) {
+    if !ours || (request.method() != Method::GET && !from_own_page(headers, &names)) {
         return StatusCode::FORBIDDEN.into_response();
     }
     next.run(request).await
 }
 
-/// Programs that are no browsers send neither header; browsers send both and cannot be made not to.
-fn asked_by_own_page(headers: &HeaderMap, names: &[String]) -> bool {
+/// Browsers always send both headers, and a page cannot suppress them; other programs send neither.
+fn from_own_page(headers: &HeaderMap, names: &[String]) -> bool {
     let site = headers.get("sec-fetch-site").is_none_or(|site| site == "same-origin");
     let origin = headers.get(header::ORIGIN).is_none_or(|origin| {
         names.iter().any(|name| origin.as_bytes() == format!("http://{name}").as_bytes())

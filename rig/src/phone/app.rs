@@ -1,8 +1,8 @@
-//! The app without its socket, pure: what it shows, what the person and the card have said, and
-//! what it keeps to send again. Frames, decisions and card results go in, acts come out.
+//! The app as a pure state machine: prompts on the screen, the person's decisions, and the answers
+//! that are kept until the relay has them. Frames, decisions and card results go in, effects come
+//! out.
 //!
-//! It must not know sockets, clocks or tasks; that a frame was lost it learns from the relay
-//! sending something again.
+//! It must not know sockets, clocks or tasks. A lost frame shows by what the relay sends again.
 
 mod codes;
 mod frames;
@@ -15,61 +15,62 @@ use fido_relay_proto::device::{
 use fido_relay_proto::{AttemptId, CeremonyId, DeviceFrame, NoticeId, RelayFrame};
 use serde_json::value::RawValue;
 
-use self::codes::{Claims, Sent};
+use self::codes::{ClaimIds, SentClaim};
 use self::frames::{in_other_bytes, send_answer, send_card, send_decline, worth_another_tap};
 use super::event::PhoneEvent;
 use super::faults::{DropAt, Faults, SecondAnswer};
-use super::person::{Ask, Decision};
+use super::person::{Decision, PromptRequest};
 
-/// Seconds after a prompt's time in which its end may still come: an answer under verification
+/// Seconds after a prompt's deadline in which `closed` may still come: a verification that has begun
 /// outlives the deadline.
 const GRACE_S: u64 = 15;
 
-/// What the app wants done, in this order.
+/// What the runtime does for the app, in this order.
 #[derive(Debug)]
-pub(super) enum Act {
-    /// Send this; without a socket it is lost, and the app knows how to do without it.
+pub(super) enum Effect {
+    /// Without a connection the frame is lost; the app sends again what matters.
     Send(DeviceFrame),
-    /// Tell whoever watches.
-    Tell(PhoneEvent),
-    /// Ask the person.
-    Ask(Box<Ask>),
-    /// Let the card sign, and give the result to [`App::signed`].
+    Emit(PhoneEvent),
+    Ask(Box<PromptRequest>),
+    /// Have the card sign; the result goes to [`App::signed`].
     UseCard(Box<Challenge>),
-    /// Call [`App::retry`] in a moment: the relay could not take the frame. Without a ceremony it is
-    /// about the code that was typed alone.
+    /// Call [`App::retry`] after a pause: the relay could not take the frame. `None` is the code that
+    /// was typed without a prompt.
     RetrySoon(Option<CeremonyId>),
-    /// Call [`App::timed_out`] after this many seconds, unless the prompt is taken down before. The
-    /// last one for a ceremony counts, and the last one for codes typed alone.
-    WakeIn(Option<CeremonyId>, u64),
-    /// The prompt is gone: nobody need decide or wake any more.
-    TakeDown(CeremonyId),
-    /// Break the socket.
-    Drop,
+    /// Call [`App::timed_out`] after this many seconds, unless the prompt is dismissed before. A new
+    /// timer replaces the one of the same ceremony, or of the same code without a prompt.
+    SetTimer(Option<CeremonyId>, u64),
+    /// Drop the prompt's pending decision and timer.
+    Dismiss(CeremonyId),
+    BreakSocket,
 }
 
-/// How far the person and the card are with one prompt.
-enum Stage {
-    /// The person decides.
+/// How far person and card have come with a prompt.
+enum PromptStage {
     Asked,
-    /// The person agreed. With a code, `sent` is what the relay was told last and `held` the right
-    /// one while a wrong one is tried first.
-    Agreed { sent: Option<Sent>, held: Option<String> },
-    /// The card's turn.
+    /// The person agreed. With a code, `sent` is the last claim, and `held` the right code while the
+    /// fault of wrong codes is played.
+    Agreed {
+        sent: Option<SentClaim>,
+        held: Option<String>,
+    },
     AtCard,
-    /// The card signed. Kept until the prompt is taken down.
-    Answered { answer: Answer, accepted: bool, sent_on: u64 },
-    /// The person said no.
+    /// The card signed; the answer is kept until the prompt is dismissed.
+    Answered {
+        answer: Answer,
+        accepted: bool,
+        sent_on: u64,
+    },
     Declined(DeclineReason),
 }
 
 /// One ceremony on the screen.
-struct Prompt {
+struct PromptState {
     offer: Offer,
     challenge: Option<Box<Challenge>>,
-    stage: Stage,
-    /// The code that found it where no prompt, or that of another ceremony, asked for it: the
-    /// person confirms, and need not type it again.
+    stage: PromptStage,
+    /// The code that found this ceremony although it was typed without a prompt or into another
+    /// one: the person confirms and does not type it again.
     found_by: Option<String>,
     /// Whether the person was asked before.
     asked: bool,
@@ -78,16 +79,16 @@ struct Prompt {
     card_errors: VecDeque<CardErrorCode>,
 }
 
-/// The app.
+/// State of the app between two sockets and across them.
 pub(super) struct App {
     faults: Faults,
-    prompts: HashMap<CeremonyId, Prompt>,
-    /// Notices that were shown.
+    prompts: HashMap<CeremonyId, PromptState>,
+    /// Notices already shown: each comes again with every socket.
     noticed: HashSet<NoticeId>,
-    claims: Claims,
-    /// A code that was typed where no prompt asked for it, until it is answered.
-    typed: Option<Sent>,
-    /// Counts the sockets, so that an answer is repeated once on each.
+    claims: ClaimIds,
+    /// The code that was typed without a prompt, until the relay answers it.
+    typed: Option<SentClaim>,
+    /// Counts connections: an answer is repeated once on each.
     connection: u64,
 }
 
@@ -97,7 +98,7 @@ impl App {
             faults,
             prompts: HashMap::new(),
             noticed: HashSet::new(),
-            claims: Claims::default(),
+            claims: ClaimIds::default(),
             typed: None,
             connection: 0,
         }
@@ -115,48 +116,48 @@ impl App {
         shown
     }
 
-    /// A new socket was welcomed, or the app woke: what the relay may not have yet, and does not ask for by sending
-    /// the prompt again, goes out first.
-    pub(super) fn connected(&mut self) -> Vec<Act> {
+    /// Begins a connection, by a socket or by a wake. Sends what the relay may lack and does not ask
+    /// for by repeating the prompt.
+    pub(super) fn connected(&mut self) -> Vec<Effect> {
         self.connection += 1;
-        let mut acts = Vec::new();
-        self.claim_again(&mut acts);
+        let mut effects = Vec::new();
+        self.claim_again(&mut effects);
         for prompt in self.prompts.values_mut() {
-            if let Stage::Answered { answer, accepted: false, sent_on } = &mut prompt.stage {
+            if let PromptStage::Answered { answer, accepted: false, sent_on } = &mut prompt.stage {
                 *sent_on = self.connection;
-                send_answer(answer, &mut acts);
+                send_answer(answer, &mut effects);
             }
         }
-        acts
+        effects
     }
 
-    /// A frame came. Those about the socket itself are not the app's.
-    pub(super) fn frame(&mut self, frame: RelayFrame) -> Vec<Act> {
+    /// Takes a frame of a ceremony; frames about the socket itself have no effect here.
+    pub(super) fn frame(&mut self, frame: RelayFrame) -> Vec<Effect> {
         match frame {
             RelayFrame::Offer(offer) => self.offered(*offer),
             RelayFrame::Challenge(challenge) => self.challenged(challenge),
             RelayFrame::Accepted { ceremony_id, attempt } => self.accepted(ceremony_id, attempt),
             RelayFrame::Closed { ceremony_id, outcome, reason } => {
-                let mut acts = Vec::new();
-                self.breaks(DropAt::Closed, &mut acts);
-                self.acknowledge(ceremony_id, AckOf::Closed, &mut acts);
+                let mut effects = Vec::new();
+                self.drop_at(DropAt::Closed, &mut effects);
+                self.acknowledge(ceremony_id, AckOf::Closed, &mut effects);
                 self.prompts.remove(&ceremony_id);
-                acts.push(Act::TakeDown(ceremony_id));
-                acts.push(Act::Tell(PhoneEvent::Closed { ceremony_id, outcome, reason }));
-                acts
+                effects.push(Effect::Dismiss(ceremony_id));
+                effects.push(Effect::Emit(PhoneEvent::Closed { ceremony_id, outcome, reason }));
+                effects
             }
             RelayFrame::Error { code, message, ceremony_id, claim_id, .. } => {
-                let mut acts = vec![Act::Tell(PhoneEvent::Refused { code, message, ceremony_id })];
+                let mut effects =
+                    vec![Effect::Emit(PhoneEvent::Refused { code, message, ceremony_id })];
                 match ceremony_id {
-                    Some(id) => self.refused(id, code, claim_id.as_ref(), &mut acts),
-                    None => self.refused_alone(code, claim_id.as_ref(), &mut acts),
+                    Some(id) => self.refused(id, code, claim_id.as_ref(), &mut effects),
+                    None => self.refused_alone(code, claim_id.as_ref(), &mut effects),
                 }
-                acts
+                effects
             }
             RelayFrame::Notice(notice) => {
-                // It comes again with every socket; the person sees it once.
                 let news = self.noticed.insert(notice.notice_id);
-                news.then_some(Act::Tell(PhoneEvent::Noticed(notice))).into_iter().collect()
+                news.then_some(Effect::Emit(PhoneEvent::Noticed(notice))).into_iter().collect()
             }
             RelayFrame::Hello { .. }
             | RelayFrame::Welcome { .. }
@@ -166,240 +167,244 @@ impl App {
         }
     }
 
-    fn offered(&mut self, offer: Offer) -> Vec<Act> {
+    fn offered(&mut self, offer: Offer) -> Vec<Effect> {
         let id = offer.ceremony_id;
         let again = self.prompts.contains_key(&id);
-        let mut acts =
-            vec![Act::Tell(PhoneEvent::Offered { offer: Box::new(offer.clone()), again })];
-        self.breaks(DropAt::OfferReceived, &mut acts);
-        self.acknowledge(id, AckOf::Offer, &mut acts);
-        self.breaks(DropAt::OfferAcked, &mut acts);
+        let mut effects =
+            vec![Effect::Emit(PhoneEvent::Offered { offer: Box::new(offer.clone()), again })];
+        self.drop_at(DropAt::OfferReceived, &mut effects);
+        self.acknowledge(id, AckOf::Offer, &mut effects);
+        self.drop_at(DropAt::OfferAcked, &mut effects);
         if offer.preview.is_some() {
-            self.previewed(offer, &mut acts);
-            return acts;
+            self.previewed(offer, &mut effects);
+            return effects;
         }
         match self.prompts.get_mut(&id) {
             None => {
-                self.show(offer, None, &mut acts);
-                self.ask(id, &mut acts);
+                self.show(offer, None, &mut effects);
+                self.ask(id, &mut effects);
             }
-            // The relay offers what it has not been told: tell it again.
-            Some(_) => self.repeat(id, &mut acts),
+            // The relay repeats an offer whose claim or "no" it does not have.
+            Some(_) => self.repeat(id, &mut effects),
         }
-        acts
+        effects
     }
 
-    fn challenged(&mut self, challenge: Box<Challenge>) -> Vec<Act> {
+    fn challenged(&mut self, challenge: Box<Challenge>) -> Vec<Effect> {
         let id = challenge.offer.ceremony_id;
         let known = self.prompts.get(&id);
         let again = known.is_some_and(|prompt| {
             prompt.challenge.as_ref().is_some_and(|known| known.attempt == challenge.attempt)
         });
-        let mut acts =
-            vec![Act::Tell(PhoneEvent::Challenged { challenge: challenge.clone(), again })];
-        self.breaks(DropAt::ChallengeReceived, &mut acts);
-        self.acknowledge(id, AckOf::Challenge, &mut acts);
-        self.breaks(DropAt::ChallengeAcked, &mut acts);
+        let mut effects =
+            vec![Effect::Emit(PhoneEvent::Challenged { challenge: challenge.clone(), again })];
+        self.drop_at(DropAt::ChallengeReceived, &mut effects);
+        self.acknowledge(id, AckOf::Challenge, &mut effects);
+        self.drop_at(DropAt::ChallengeAcked, &mut effects);
         let Some(prompt) = self.prompts.get_mut(&id) else {
-            // No code was needed, or the app was started anew since: the person has to agree.
-            self.show(challenge.offer.clone(), Some(challenge), &mut acts);
-            self.ask(id, &mut acts);
-            return acts;
+            // No code was needed, or the app has restarted: the person has yet to agree.
+            self.show(challenge.offer.clone(), Some(challenge), &mut effects);
+            self.ask(id, &mut effects);
+            return effects;
         };
         if again {
             // The same attempt is the same prompt: neither another question nor another signature.
-            self.repeat(id, &mut acts);
-            return acts;
+            self.repeat(id, &mut effects);
+            return effects;
         }
         prompt.offer = challenge.offer.clone();
         prompt.challenge = Some(challenge);
         match prompt.stage {
-            Stage::Asked => {}
-            Stage::Declined(_) => self.repeat(id, &mut acts),
-            Stage::Agreed { .. } | Stage::AtCard | Stage::Answered { .. } => {
-                self.hold_card(id, &mut acts);
+            PromptStage::Asked => {}
+            PromptStage::Declined(_) => self.repeat(id, &mut effects),
+            PromptStage::Agreed { .. } | PromptStage::AtCard | PromptStage::Answered { .. } => {
+                self.hold_card(id, &mut effects);
             }
         }
-        acts
+        effects
     }
 
-    fn accepted(&mut self, ceremony_id: CeremonyId, attempt: AttemptId) -> Vec<Act> {
-        let mut acts = vec![Act::Tell(PhoneEvent::Accepted { ceremony_id, attempt })];
+    fn accepted(&mut self, ceremony_id: CeremonyId, attempt: AttemptId) -> Vec<Effect> {
+        let mut effects = vec![Effect::Emit(PhoneEvent::Accepted { ceremony_id, attempt })];
         if let Some(prompt) = self.prompts.get_mut(&ceremony_id)
-            && let Stage::Answered { answer, accepted, .. } = &mut prompt.stage
+            && let PromptStage::Answered { answer, accepted, .. } = &mut prompt.stage
             && answer.attempt == attempt
         {
             *accepted = true;
         }
-        self.breaks(DropAt::Accepted, &mut acts);
-        acts
+        self.drop_at(DropAt::Accepted, &mut effects);
+        effects
     }
 
-    /// The person decided.
-    pub(super) fn decided(&mut self, id: CeremonyId, decision: Decision) -> Vec<Act> {
-        let mut acts = Vec::new();
+    pub(super) fn decided(&mut self, id: CeremonyId, decision: Decision) -> Vec<Effect> {
+        let mut effects = Vec::new();
         match decision {
-            Decision::Code(code) => self.agrees(id, Some(code), &mut acts),
-            Decision::HoldCard => self.agrees(id, None, &mut acts),
-            Decision::Decline => self.declines(id, DeclineReason::Declined, &mut acts),
-            Decision::NotMe => self.declines(id, DeclineReason::NotMe, &mut acts),
+            Decision::Code(code) => self.agrees(id, Some(code), &mut effects),
+            Decision::HoldCard => self.agrees(id, None, &mut effects),
+            Decision::Decline => self.declines(id, DeclineReason::Declined, &mut effects),
+            Decision::NotMe => self.declines(id, DeclineReason::NotMe, &mut effects),
             Decision::Ignore => {}
         }
-        acts
+        effects
     }
 
-    fn agrees(&mut self, id: CeremonyId, code: Option<String>, acts: &mut Vec<Act>) {
+    fn agrees(&mut self, id: CeremonyId, code: Option<String>, effects: &mut Vec<Effect>) {
         let Some(prompt) = self.prompts.get_mut(&id) else { return };
         let needs_code = prompt.offer.code_length > 0;
         match (&mut prompt.stage, code) {
-            (Stage::Asked, _) if prompt.challenge.is_some() => self.hold_card(id, acts),
-            (Stage::Asked, None) if prompt.found_by.is_some() => self.confirm(id, acts),
-            (Stage::Asked | Stage::Agreed { .. }, Some(code)) if needs_code => {
-                self.type_code(id, code, acts);
+            (PromptStage::Asked, _) if prompt.challenge.is_some() => self.hold_card(id, effects),
+            (PromptStage::Asked, None) if prompt.found_by.is_some() => self.confirm(id, effects),
+            (PromptStage::Asked | PromptStage::Agreed { .. }, Some(code)) if needs_code => {
+                self.type_code(id, code, effects);
             }
-            (Stage::Asked, _) if !needs_code => {
-                prompt.stage = Stage::Agreed { sent: None, held: None };
+            (PromptStage::Asked, _) if !needs_code => {
+                prompt.stage = PromptStage::Agreed { sent: None, held: None };
             }
-            (Stage::AtCard, None) => self.touch(id, acts),
+            (PromptStage::AtCard, None) => self.touch(id, effects),
             (
-                Stage::Asked
-                | Stage::Agreed { .. }
-                | Stage::AtCard
-                | Stage::Answered { .. }
-                | Stage::Declined(_),
+                PromptStage::Asked
+                | PromptStage::Agreed { .. }
+                | PromptStage::AtCard
+                | PromptStage::Answered { .. }
+                | PromptStage::Declined(_),
                 _,
             ) => {}
         }
     }
 
-    fn declines(&mut self, id: CeremonyId, reason: DeclineReason, acts: &mut Vec<Act>) {
+    fn declines(&mut self, id: CeremonyId, reason: DeclineReason, effects: &mut Vec<Effect>) {
         let Some(prompt) = self.prompts.get_mut(&id) else { return };
         match prompt.stage {
-            // What the card has signed stays signed; the "no" is told all the same.
-            Stage::Answered { .. } => {}
-            Stage::Asked | Stage::Agreed { .. } | Stage::AtCard | Stage::Declined(_) => {
-                prompt.stage = Stage::Declined(reason);
+            // The answer stays; the relay decides which of the two counts.
+            PromptStage::Answered { .. } => {}
+            PromptStage::Asked
+            | PromptStage::Agreed { .. }
+            | PromptStage::AtCard
+            | PromptStage::Declined(_) => {
+                prompt.stage = PromptStage::Declined(reason);
             }
         }
-        send_decline(Some(id), reason, acts);
+        send_decline(Some(id), reason, effects);
     }
 
-    /// The person did not ask for the prompts that were held back.
-    pub(super) fn held_were_not_me(&self) -> Vec<Act> {
-        let mut acts = Vec::new();
-        send_decline(None, DeclineReason::NotMe, &mut acts);
-        acts
+    /// Reports the prompts that were held back as "not me".
+    pub(super) fn held_were_not_me(&self) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        send_decline(None, DeclineReason::NotMe, &mut effects);
+        effects
     }
 
-    /// The person holds the card to the phone by themselves, unless a fault keeps them from it.
-    fn hold_card(&mut self, id: CeremonyId, acts: &mut Vec<Act>) {
+    /// Holds the card to the phone, unless [`Faults::withhold_card`].
+    fn hold_card(&mut self, id: CeremonyId, effects: &mut Vec<Effect>) {
         if let Some(prompt) = self.prompts.get_mut(&id) {
-            prompt.stage = Stage::AtCard;
+            prompt.stage = PromptStage::AtCard;
         }
         if !self.faults.withhold_card {
-            self.touch(id, acts);
+            self.touch(id, effects);
         }
     }
 
-    fn touch(&mut self, id: CeremonyId, acts: &mut Vec<Act>) {
+    fn touch(&mut self, id: CeremonyId, effects: &mut Vec<Effect>) {
         let Some(prompt) = self.prompts.get_mut(&id) else { return };
         let Some(challenge) = prompt.challenge.clone() else { return };
-        send_card(id, None, acts);
+        send_card(id, None, effects);
         while let Some(error) = prompt.card_errors.pop_front() {
-            send_card(id, Some(error), acts);
+            send_card(id, Some(error), effects);
             if !worth_another_tap(error) {
                 return;
             }
-            send_card(id, None, acts);
+            send_card(id, None, effects);
         }
-        self.breaks(DropAt::CardPresent, acts);
-        acts.push(Act::UseCard(challenge));
+        self.drop_at(DropAt::CardPresent, effects);
+        effects.push(Effect::UseCard(challenge));
     }
 
-    /// The card answered a challenge, or failed. After a failure the person may tap again, by
-    /// their own decision.
+    /// Takes the card's result. After a failure another tap needs another decision.
     pub(super) fn signed(
         &mut self,
         challenge: &Challenge,
         result: Result<Box<RawValue>, CardErrorCode>,
-    ) -> Vec<Act> {
+    ) -> Vec<Effect> {
         let ceremony_id = challenge.offer.ceremony_id;
-        let mut acts = Vec::new();
+        let mut effects = Vec::new();
         let credential = match result {
             Ok(credential) => credential,
             Err(error) => {
-                send_card(ceremony_id, Some(error), &mut acts);
-                return acts;
+                send_card(ceremony_id, Some(error), &mut effects);
+                return effects;
             }
         };
         let answer = Answer { ceremony_id, attempt: challenge.attempt, credential };
-        send_answer(&answer, &mut acts);
+        send_answer(&answer, &mut effects);
         match self.faults.second_answer {
             None => {}
-            Some(SecondAnswer::Same) => send_answer(&answer, &mut acts),
+            Some(SecondAnswer::Same) => send_answer(&answer, &mut effects),
             Some(SecondAnswer::Different) => {
                 let credential = in_other_bytes(&answer.credential);
-                send_answer(&Answer { credential, ..answer.clone() }, &mut acts);
+                send_answer(&Answer { credential, ..answer.clone() }, &mut effects);
             }
         }
         if let Some(prompt) = self.prompts.get_mut(&ceremony_id) {
             let sent_on = self.connection;
-            prompt.stage = Stage::Answered { answer, accepted: false, sent_on };
+            prompt.stage = PromptStage::Answered { answer, accepted: false, sent_on };
         }
-        self.breaks(DropAt::AnswerSent, &mut acts);
-        acts
+        self.drop_at(DropAt::AnswerSent, &mut effects);
+        effects
     }
 
-    /// Sends what the relay could not take before.
-    pub(super) fn retry(&mut self, id: Option<CeremonyId>) -> Vec<Act> {
-        let mut acts = Vec::new();
+    /// Sends again what the relay could not take.
+    pub(super) fn retry(&mut self, id: Option<CeremonyId>) -> Vec<Effect> {
+        let mut effects = Vec::new();
         let Some(id) = id else {
-            self.claim_alone(&mut acts);
-            return acts;
+            self.claim_alone(&mut effects);
+            return effects;
         };
         if let Some(prompt) = self.prompts.get_mut(&id)
-            && let Stage::Answered { sent_on, .. } = &mut prompt.stage
+            && let PromptStage::Answered { sent_on, .. } = &mut prompt.stage
         {
             *sent_on = 0;
         }
-        self.repeat(id, &mut acts);
-        acts
+        self.repeat(id, &mut effects);
+        effects
     }
 
-    /// Says again what the person and the card have said, the answer once on each socket.
-    fn repeat(&mut self, id: CeremonyId, acts: &mut Vec<Act>) {
+    /// Repeats the claim, the "no" or the answer; the answer once on each connection.
+    fn repeat(&mut self, id: CeremonyId, effects: &mut Vec<Effect>) {
         let Some(prompt) = self.prompts.get_mut(&id) else { return };
         match &mut prompt.stage {
-            Stage::Agreed { sent: Some(sent), .. } => {
+            PromptStage::Agreed { sent: Some(sent), .. } => {
                 let sent = sent.clone();
-                self.claim(Some(id), sent, acts);
+                self.claim(Some(id), sent, effects);
             }
-            Stage::Answered { answer, sent_on, .. } if *sent_on != self.connection => {
+            PromptStage::Answered { answer, sent_on, .. } if *sent_on != self.connection => {
                 *sent_on = self.connection;
-                send_answer(answer, acts);
+                send_answer(answer, effects);
             }
-            Stage::Declined(reason) => send_decline(Some(id), *reason, acts),
-            Stage::Asked | Stage::Agreed { .. } | Stage::AtCard | Stage::Answered { .. } => {}
+            PromptStage::Declined(reason) => send_decline(Some(id), *reason, effects),
+            PromptStage::Asked
+            | PromptStage::Agreed { .. }
+            | PromptStage::AtCard
+            | PromptStage::Answered { .. } => {}
         }
     }
 
-    /// Time is up. After a reconnect the relay sends what is open and not what has ended since, so
-    /// a prompt may be left over. A code that was typed alone is not sent to a page that is gone.
-    pub(super) fn timed_out(&mut self, ceremony_id: Option<CeremonyId>) -> Vec<Act> {
-        let told = Act::Tell(PhoneEvent::TimedOut { ceremony_id });
+    /// Dismisses a prompt whose time is up: after a reconnect the relay does not say what has ended
+    /// meanwhile. A code without a prompt is given up, as its page is gone by then.
+    pub(super) fn timed_out(&mut self, ceremony_id: Option<CeremonyId>) -> Vec<Effect> {
+        let event = Effect::Emit(PhoneEvent::TimedOut { ceremony_id });
         match ceremony_id {
-            None => self.typed.take().map(|_| told).into_iter().collect(),
-            Some(id) if self.prompts.remove(&id).is_some() => vec![Act::TakeDown(id), told],
+            None => self.typed.take().map(|_| event).into_iter().collect(),
+            Some(id) if self.prompts.remove(&id).is_some() => vec![Effect::Dismiss(id), event],
             Some(_) => Vec::new(),
         }
     }
 
-    fn show(&mut self, offer: Offer, challenge: Option<Box<Challenge>>, acts: &mut Vec<Act>) {
+    fn show(&mut self, offer: Offer, challenge: Option<Box<Challenge>>, effects: &mut Vec<Effect>) {
         let ends_in = offer.expires_in.saturating_add(GRACE_S);
-        acts.push(Act::WakeIn(Some(offer.ceremony_id), ends_in));
-        let prompt = Prompt {
+        effects.push(Effect::SetTimer(Some(offer.ceremony_id), ends_in));
+        let prompt = PromptState {
             challenge,
-            stage: Stage::Asked,
+            stage: PromptStage::Asked,
             found_by: None,
             asked: false,
             wrong_codes: 0,
@@ -410,32 +415,32 @@ impl App {
         self.prompts.insert(prompt.offer.ceremony_id, prompt);
     }
 
-    fn ask(&mut self, id: CeremonyId, acts: &mut Vec<Act>) {
+    fn ask(&mut self, id: CeremonyId, effects: &mut Vec<Effect>) {
         if let Some(reason) = self.faults.decline {
-            self.declines(id, reason, acts);
+            self.declines(id, reason, effects);
         } else if let Some(prompt) = self.prompts.get_mut(&id) {
             let mut offer = prompt.offer.clone();
             if prompt.challenge.is_some() || prompt.found_by.is_some() {
-                // Whatever code it takes has been typed.
+                // Its code has been typed.
                 offer.code_length = 0;
             }
             let again = std::mem::replace(&mut prompt.asked, true);
-            let ask = Ask { offer, wrong_codes: prompt.wrong_codes, again };
-            acts.push(Act::Ask(Box::new(ask)));
+            let ask = PromptRequest { offer, wrong_codes: prompt.wrong_codes, again };
+            effects.push(Effect::Ask(Box::new(ask)));
         }
     }
 
-    fn acknowledge(&self, ceremony_id: CeremonyId, of: AckOf, acts: &mut Vec<Act>) {
+    fn acknowledge(&self, ceremony_id: CeremonyId, of: AckOf, effects: &mut Vec<Effect>) {
         if !self.faults.withhold_acks {
-            acts.push(Act::Send(DeviceFrame::Ack(Ack { ceremony_id, of })));
+            effects.push(Effect::Send(DeviceFrame::Ack(Ack { ceremony_id, of })));
         }
     }
 
-    /// Breaks the socket if a fault says so, once.
-    fn breaks(&mut self, at: DropAt, acts: &mut Vec<Act>) {
+    /// Breaks the socket at this point if a fault asks for it, once.
+    fn drop_at(&mut self, at: DropAt, effects: &mut Vec<Effect>) {
         if let Some(index) = self.faults.drop_at.iter().position(|one| *one == at) {
             self.faults.drop_at.remove(index);
-            acts.push(Act::Drop);
+            effects.push(Effect::BreakSocket);
         }
     }
 }

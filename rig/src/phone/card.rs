@@ -1,4 +1,4 @@
-//! The phone's reader: what it asks of a card, and the software card that answers.
+//! The phone's card reader: the trait of a card, and the software cards that implement it.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -12,11 +12,11 @@ use crate::softcard::{Prompt, SoftCard};
 
 /// A card that can be held to the phone.
 pub trait Card: Send + Sync {
-    /// Makes a credential (registration) or signs with one, and gives the credential's JSON. It
-    /// is called once for every attempt that the card has not yet answered.
+    /// Makes a credential (registration) or signs with one, and returns the credential's JSON. Called
+    /// once for every attempt that the card has not answered.
     ///
     /// # Errors
-    /// Why the card did not.
+    /// The card's error.
     fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode>;
 }
 
@@ -43,27 +43,27 @@ fn sign(card: &mut SoftCard, challenge: &Challenge) -> Result<Box<RawValue>, Car
     answer.and_then(|text| RawValue::from_string(text).map_err(|_| CardErrorCode::UNKNOWN))
 }
 
-/// A software card that lives in a phone's state file.
+/// A software card whose contents are saved in a phone's state file after every use.
 #[derive(Debug)]
-pub struct KeptCard {
+pub struct StoredCard {
     path: PathBuf,
-    kept: Mutex<(SoftCard, PhoneState)>,
+    contents: Mutex<(SoftCard, PhoneState)>,
 }
 
-impl KeptCard {
-    /// The card of this state, kept in this file from now on.
+impl StoredCard {
+    /// The card of this state, saved to `path` from now on.
     #[must_use]
     pub fn new(card: SoftCard, state: PhoneState, path: PathBuf) -> Self {
-        Self { path, kept: Mutex::new((card, state)) }
+        Self { path, contents: Mutex::new((card, state)) }
     }
 }
 
-impl Card for KeptCard {
-    /// As the card does, and 607 if its contents could not be stored: an answer whose credential
-    /// or counter is forgotten at the next start would lock the person out.
+impl Card for StoredCard {
+    /// Fails with 607 if the card's contents cannot be saved: an answer whose credential or counter
+    /// is lost at the next start would lock the person out.
     fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (card, state) = &mut *kept;
+        let mut contents = self.contents.lock().unwrap_or_else(PoisonError::into_inner);
+        let (card, state) = &mut *contents;
         let answer = sign(card, challenge)?;
         state.card = Some(card.to_json().map_err(|_| CardErrorCode::TRANSMIT_FAILED)?);
         if let Err(error) = state.save(&self.path) {

@@ -1,138 +1,94 @@
-//! What a phone does, told to whoever watches it: tests wait for these instead of sleeping.
+//! The events of a phone, which tests wait for instead of sleeping.
 
 use fido_relay_proto::device::{
     CardErrorCode, Challenge, DeclineReason, FrameErrorCode, Notice, Offer,
 };
 use fido_relay_proto::{AttemptId, CeremonyId, ConnectionId, Outcome, Reason};
 
-/// One thing that happened at the phone.
+/// Something that happened at the phone.
 #[derive(Clone, Debug)]
 pub enum PhoneEvent {
     /// The relay welcomed the device on a new socket.
-    Connected {
-        /// That socket.
-        connection_id: ConnectionId,
-    },
-    /// The phone holds no connection: nothing is open, and a wake will come through its push service.
+    Connected { connection_id: ConnectionId },
+    /// The phone holds no connection and shows nothing; its push service will wake it.
     Asleep,
-    /// The push service woke the phone, which asks the relay what there is.
+    /// The push service woke the phone, which now pulls.
     Woken {
-        /// What the wake is called.
+        /// The wake's id.
         wake: String,
-        /// What the notification says.
+        /// The notification's text.
         body: String,
     },
-    /// The relay asked for a new proof on this socket, and got it.
+    /// The relay asked for a new proof on this socket, which was sent.
     Reauthenticated,
-    /// Something happened to another of the user's devices. Told once, however often it comes.
+    /// A notice about the user's account came; repetitions make no event.
     Noticed(Box<Notice>),
     /// The device has a new key.
     KeyRotated,
-    /// The relay did not give the device a new key, or it is not known whether it did.
-    KeyKept {
-        /// In words.
-        why: String,
-    },
+    /// The key was not exchanged, or the relay's answer was lost.
+    KeyKept { why: String },
     /// An offer came: a prompt, or with `preview` what a typed code has found.
     Offered {
-        /// What it says.
         offer: Box<Offer>,
         /// Whether the phone knew the ceremony already.
         again: bool,
     },
-    /// A code was sent.
+    /// A claim was sent.
     Claimed {
-        /// The ceremony of the prompt that it was typed into; `None` where no prompt asked for it.
+        /// The ceremony of the prompt that the code was typed into; `None` without a prompt.
         ceremony_id: Option<CeremonyId>,
     },
-    /// A challenge came.
     Challenged {
-        /// What it says.
         challenge: Box<Challenge>,
-        /// Whether it is the attempt that the phone knew already.
+        /// Whether the phone knew this attempt already.
         again: bool,
     },
-    /// A card is in the field, or failed.
+    /// A card is in the reader's field, or failed.
     Card {
-        /// The ceremony.
         ceremony_id: CeremonyId,
-        /// Why it failed; `None` when the card is there.
+        /// The card's error; `None` for its presence.
         error: Option<CardErrorCode>,
     },
-    /// The answer was sent, be it again. It is told once for each time.
-    Answered {
-        /// The ceremony.
-        ceremony_id: CeremonyId,
-        /// The challenge that it answers.
-        attempt: AttemptId,
-    },
+    /// The answer was sent, the first time or again.
+    Answered { ceremony_id: CeremonyId, attempt: AttemptId },
     /// The relay has stored the answer.
-    Accepted {
-        /// The ceremony.
-        ceremony_id: CeremonyId,
-        /// The challenge that was answered.
-        attempt: AttemptId,
-    },
-    /// The person's "no" was sent.
+    Accepted { ceremony_id: CeremonyId, attempt: AttemptId },
+    /// A decline was sent.
     Declined {
-        /// The ceremony; `None`: to prompts that were held back.
+        /// `None` for the prompts that were held back.
         ceremony_id: Option<CeremonyId>,
-        /// Why.
         reason: DeclineReason,
     },
-    /// The prompt was taken down.
-    Closed {
-        /// The ceremony.
-        ceremony_id: CeremonyId,
-        /// How it ended.
-        outcome: Outcome,
-        /// What the outcome does not say.
-        reason: Option<Reason>,
-    },
-    /// The prompt's time was up, and the relay had not told how it ended: the phone took it down
-    /// by itself.
+    /// The relay closed the ceremony, and the phone dismissed its prompt.
+    Closed { ceremony_id: CeremonyId, outcome: Outcome, reason: Option<Reason> },
+    /// The phone dismissed a prompt whose time was up without an outcome from the relay.
     TimedOut {
-        /// The ceremony; `None`: the relay did not answer a code that was typed alone, which is not
-        /// sent again.
+        /// `None` for a code without a prompt that the relay did not answer; it is not sent again.
         ceremony_id: Option<CeremonyId>,
     },
-    /// The relay refused a frame.
-    Refused {
-        /// The relay's stable code.
-        code: FrameErrorCode,
-        /// The relay's words.
-        message: String,
-        /// The ceremony it was about.
-        ceremony_id: Option<CeremonyId>,
-    },
-    /// The relay wants the phone to connect again after this long.
-    GoingAway {
-        /// Milliseconds.
-        reconnect_in_ms: u64,
-    },
-    /// The socket is gone, or there was none to be had.
+    /// The relay answered a frame with an error.
+    Refused { code: FrameErrorCode, message: String, ceremony_id: Option<CeremonyId> },
+    /// The relay asks the phone to reconnect after this time.
+    GoingAway { reconnect_in_ms: u64 },
+    /// The connection ended, or could not be made.
     Disconnected {
         /// The close code, where the relay gave one.
         code: Option<u16>,
-        /// In words.
         why: String,
     },
-    /// The phone will try again after this long.
-    Waiting {
-        /// Milliseconds.
-        ms: u64,
-    },
-    /// The last event: the phone gave up its socket for good.
-    Stopped(Stopped),
+    /// The phone waits before it connects again.
+    Waiting { ms: u64 },
+    /// The last event: the phone does not connect again.
+    Stopped(StopReason),
 }
 
-/// Why a phone connects no more.
+/// Why a phone does not connect again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Stopped {
-    /// By its handle, or because the process stops.
+pub enum StopReason {
+    /// By its handle, or by the end of the process.
     #[error("the phone was stopped")]
-    Told,
-    /// 4409: the device has a newer socket elsewhere.
+    Requested,
+    /// 4409: a newer socket of the device replaced it.
     #[error("the same device has connected elsewhere (4409)")]
     Replaced,
     /// 4403: the device was revoked.
@@ -141,7 +97,7 @@ pub enum Stopped {
     /// 4426: the relay no longer speaks this version.
     #[error("the relay needs a newer app (4426)")]
     TooOld,
-    /// 4401 again and again: the relay does not know this device or its key.
+    /// 4401 several times in a row: the relay does not know this device or its key.
     #[error("the relay does not know this device or its key (4401)")]
     Unknown,
     /// The relay takes no push address of this kind: a phone that sleeps would never be woken.

@@ -1,12 +1,12 @@
-//! Texts of initiators and users, isolated from the phone's own words around them.
+//! Isolation of foreign texts (initiators', users') within the phone's own.
 
 const FIRST_STRONG_ISOLATE: char = '\u{2068}';
 const POP_DIRECTIONAL_ISOLATE: char = '\u{2069}';
 
-/// A text that cannot reorder what stands beside it: an initiator's `א 100` before a phone's own
-/// `5 left` must not show as `5 100 א left` (UAX #9). Control and bidirectional characters are left
-/// out, as not all of a frame's texts are checked. ASCII has no direction to isolate, and terminals
-/// without bidirectional text would show the isolates.
+/// Isolates a text so that it cannot reorder its surroundings: an initiator's `א 100` before a phone's
+/// own `5 left` must not show as `5 100 א left` (UAX #9). Control and bidirectional characters are
+/// removed, as not all of a frame's texts are checked. ASCII stays as it is: it has no direction, and
+/// terminals without bidirectional text would show the isolates.
 #[must_use]
 pub fn isolated(text: &str) -> String {
     let reorders = |c: char| matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');

@@ -1,5 +1,5 @@
-//! The device key and the proofs that it signs: it says which phone this is, never who the user
-//! is (that is the card's part). Knows nothing of sockets or HTTP.
+//! The device key and its proofs: they say which phone this is, and the card says who the user is.
+//! Knows nothing of sockets or HTTP.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ use fido_relay_proto::http::P256Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Serialize;
 
-/// The device key could not be made, read or used.
+/// The device key could not be made, read or used; the text says which.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the device key {0}")]
 pub struct KeyError(pub(super) &'static str);
@@ -35,7 +35,6 @@ impl fmt::Debug for DeviceKey {
 }
 
 impl DeviceKey {
-    /// A new key.
     ///
     /// # Errors
     /// [`KeyError`] if the cryptographic library fails.
@@ -73,7 +72,6 @@ impl DeviceKey {
         &self.pkcs8
     }
 
-    /// The public half.
     #[must_use]
     pub fn jwk(&self) -> &P256Jwk {
         &self.jwk
@@ -88,7 +86,7 @@ impl DeviceKey {
         URL_SAFE_NO_PAD.encode(digest(&SHA256, members.as_bytes()))
     }
 
-    /// A compact JWS ES256 of any claims under any `typ`: also for proofs that must be refused.
+    /// A compact JWS (ES256) of any claims under any `typ`, also for tests of refusals.
     ///
     /// # Errors
     /// [`KeyError`] if the library fails.
@@ -98,7 +96,7 @@ impl DeviceKey {
             .map_err(|_| KeyError("could not sign"))
     }
 
-    /// The proof of an `auth` frame; `aud` is the socket URL that was dialled.
+    /// The proof of an `auth` frame; `aud` is the dialled socket URL.
     ///
     /// # Errors
     /// [`KeyError`] if the library fails.
@@ -117,8 +115,8 @@ impl DeviceKey {
         self.sign(AUTH_TYP, &claims)
     }
 
-    /// The proof of a pairing; `aud` is the URL that it is posted to, `token` the token of the link
-    /// or the plain form of the typed code.
+    /// The proof of a pairing; `aud` is the URL of the request, `token` the link's token or the typed
+    /// code in its plain form.
     ///
     /// # Errors
     /// [`KeyError`] if the library fails.
@@ -132,8 +130,8 @@ impl DeviceKey {
         self.sign(PAIRING_TYP, &claims)
     }
 
-    /// The two proofs by which this key hands over to `next`: its own and that one's; `aud` is the
-    /// URL that they are posted to.
+    /// The two proofs of a rotation to `next`, by the old key and by the new one; `aud` is the URL of
+    /// the request.
     ///
     /// # Errors
     /// [`KeyError`] if the library fails.

@@ -1,16 +1,16 @@
-//! The mobile app, simulated: pairs, holds the device socket or sleeps until it is woken, asks a
-//! person for the code, uses a card, and keeps its answer until the relay has it.
+//! The simulated mobile app: pairs, holds the device socket or sleeps until it is woken, asks a person
+//! for the code, uses a card, and keeps its answer until the relay has it.
 //!
-//! It stands on the other side of the wire and must know nothing of the relay's inside: what it
-//! does, an app written from the protocol's text alone could do.
+//! It must know nothing of the relay but the protocol: an app written from docs/protocol.md alone
+//! could do the same.
 //!
 //! ```text
 //!   Person ──decision──▶ ┌──────────────────┐ ──frames──▶ ┌──────────────┐
 //!   Card ────answer────▶ │ App: pure, keeps │             │ wire::Socket │ ◀──▶ relay
 //!   events ◀───────────  │ what to re-send  │ ◀──frames── │ or pull: HTTP│
 //!                        └──────────────────┘             └──────────────┘
-//!                          hands: person, card     holder: connect, authenticate, reconnect
-//!                                                  sleeper: sleep, be woken, pull, sleep
+//!                      runtime: person, card, timers   socket_task: connect, authenticate, reconnect
+//!                                                      sleep_task: sleep, wake, pull, sleep
 //! ```
 //!
 //! A test script gives a [`Person`] and [`Faults`], calls [`Phone::connect`] and waits for
@@ -21,8 +21,6 @@ mod card;
 mod event;
 mod faults;
 mod handle;
-mod hands;
-mod holder;
 mod isolated;
 mod key;
 mod pairing;
@@ -32,26 +30,28 @@ mod receiver;
 mod reconnect;
 mod roots;
 mod rotation;
+mod runtime;
 mod saved;
-mod sleeper;
+mod sleep_task;
+mod socket_task;
 pub mod wire;
 
 #[cfg(test)]
 mod tests;
 
-pub use card::{Card, KeptCard};
-pub use event::{PhoneEvent, Stopped};
+pub use card::{Card, StoredCard};
+pub use event::{PhoneEvent, StopReason};
 pub use faults::{DropAt, Faults, SecondAnswer};
 pub use handle::PhoneHandle;
-pub use holder::Phone;
 pub use isolated::isolated;
 pub use key::{DeviceKey, KeyError};
 pub use pairing::{Paired, PairingClient, PairingError, PairingLink, pair};
-pub use person::{Ask, Codes, Decision, Person, Waits};
-pub use pull::{PullClient, PullError, PullOrder};
-pub use receiver::{Receiver, Subscription};
-pub use reconnect::Pace;
+pub use person::{Codes, Decision, Person, PromptRequest, Waits};
+pub use pull::{PullClient, PullError, PullRequest};
+pub use receiver::{PushReceiver, PushSubscription};
+pub use reconnect::Backoff;
 pub use roots::Roots;
 pub use rotation::{key_url, rotate_key};
 pub use saved::{PhoneState, StateError};
-pub use sleeper::Bed;
+pub use sleep_task::WakeChannel;
+pub use socket_task::Phone;

@@ -1,5 +1,5 @@
-//! Pairing: a one-time token from the initiator becomes a device of the user. Knows HTTP as far
-//! as one POST; the proof comes from [`DeviceKey`].
+//! Pairing: a one-time token makes this phone a device of the user. Knows one POST of HTTP; the proof
+//! comes from [`DeviceKey`].
 
 use std::fmt;
 use std::time::Duration;
@@ -13,39 +13,33 @@ use url::Url;
 use super::key::{DeviceKey, KeyError};
 use super::roots::Roots;
 
-/// The relay answers at once or not at all.
+/// Limit of a call; the relay holds none of them.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Why a pairing did not happen.
+/// Why pairing failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PairingError {
     /// Not a `fido-relay://pair?relay=…&token=…` link, or no http(s) URL in it.
     #[error("not a pairing link: it must read fido-relay://pair?relay=…&token=…")]
     Link,
-    /// The device key failed.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The relay said no.
     #[error("the relay refused (HTTP {status}): {title}")]
     Refused {
-        /// The HTTP status.
         status: u16,
-        /// The problem's title and detail, or that there was none.
+        /// The problem's title and detail.
         title: String,
-        /// The problem details, where the answer had them.
         problem: Option<Box<Problem>>,
     },
-    /// The relay could not be reached, or its answer makes no sense.
+    /// No connection, or an answer that is not of this protocol.
     #[error("the relay could not be asked")]
     Unreachable(#[source] reqwest::Error),
 }
 
-/// What the QR code or link of a pairing says.
+/// The link of a pairing, as a QR code shows it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PairingLink {
-    /// The relay's base URL.
     pub relay: Url,
-    /// The one-time token.
     pub token: String,
 }
 
@@ -80,19 +74,16 @@ fn is_http(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https")
 }
 
-/// A device that the relay knows: enough to hold its socket.
+/// A paired device, with what it needs to connect.
 #[derive(Clone, Debug)]
 pub struct Paired {
-    /// The device.
     pub device_id: DeviceId,
-    /// Where its socket connects.
     pub socket_url: String,
-    /// What it proves itself with.
     pub key: DeviceKey,
 }
 
 impl Paired {
-    /// The relay's base URL, without a slash at its end.
+    /// The relay's base URL, without a trailing slash.
     #[must_use]
     pub fn base_url(&self) -> String {
         let url = &self.socket_url;
@@ -100,7 +91,7 @@ impl Paired {
     }
 }
 
-/// Pairs one phone; who pairs many uses one [`PairingClient`].
+/// Pairs one phone; to pair many, use one [`PairingClient`].
 ///
 /// # Errors
 /// As [`PairingClient::pair`].
@@ -113,21 +104,21 @@ pub async fn pair(
     PairingClient::new()?.pair(relay, token, name, key).await
 }
 
-/// Pairs phones over connections that are kept: to load the machine's certificates takes longer
-/// than to pair.
+/// Pairs phones over kept-alive connections: loading the machine's certificates takes longer than
+/// pairing.
 #[derive(Clone, Debug)]
 pub struct PairingClient(reqwest::Client);
 
 impl PairingClient {
-    /// A client without connections yet.
+    /// A client that trusts the machine's authorities.
     ///
     /// # Errors
-    /// [`PairingError::Unreachable`] if there is no TLS to be had.
+    /// [`PairingError::Unreachable`] if TLS cannot be set up.
     pub fn new() -> Result<Self, PairingError> {
         Self::trusting(&Roots::system())
     }
 
-    /// [`PairingClient::new`], where the relay's certificate leads to one of these roots.
+    /// A client that trusts these roots.
     ///
     /// # Errors
     /// As [`PairingClient::new`].
@@ -141,17 +132,16 @@ impl PairingClient {
         let client = builder
             .timeout(LIMIT)
             .redirect(reqwest::redirect::Policy::none())
-            // As the socket does: the relay that was paired with is the relay that is dialled.
+            // The device socket knows no proxy either: both must reach the same relay.
             .no_proxy()
             .build();
         Ok(Self(client.map_err(unreachable)?))
     }
 
-    /// Posts the pairing of `key` under a one-time token. `relay` is the relay's base URL.
+    /// Pairs `key` by the token of a link. `relay` is the relay's base URL.
     ///
     /// # Errors
-    /// [`PairingError`]; after [`PairingError::Unreachable`] the token may be used up all the
-    /// same.
+    /// [`PairingError`]; after [`PairingError::Unreachable`] the token may be used up.
     pub async fn pair(
         &self,
         relay: &Url,
@@ -162,7 +152,7 @@ impl PairingClient {
         self.pair_by(relay, (Some(token), None), name, key).await
     }
 
-    /// The same with the code that the person typed.
+    /// [`PairingClient::pair`] by the code that the person typed.
     ///
     /// # Errors
     /// As [`PairingClient::pair`].
@@ -197,12 +187,10 @@ impl PairingClient {
         Ok(Paired { device_id, socket_url, key })
     }
 
-    /// What it calls with.
     pub(super) fn http(&self) -> &reqwest::Client {
         &self.0
     }
 
-    /// Posts a body of this protocol and reads the answer.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         url: &str,
@@ -222,7 +210,7 @@ impl PairingClient {
     }
 }
 
-/// The URL is the caller's own and only makes the message longer.
+/// Without the URL, which the caller knows.
 fn unreachable(error: reqwest::Error) -> PairingError {
     PairingError::Unreachable(error.without_url())
 }

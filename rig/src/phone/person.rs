@@ -1,4 +1,4 @@
-//! The person behind the phone: reads what it shows, and decides.
+//! The person at the phone, who decides on prompts.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,31 +9,29 @@ use fido_relay_proto::device::Offer;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
-/// What the phone shows.
+/// What the phone asks the person.
 #[derive(Clone, Debug)]
-pub struct Ask {
-    /// Who asks for what; `code_length` tells whether a code is still to be typed. With `preview` and
-    /// none to type, the person confirms what their code has found.
+pub struct PromptRequest {
+    /// With a `code_length` of 0 no code is to be typed; with a `preview` as well, the person confirms
+    /// the ceremony that their code has found.
     pub offer: Offer,
-    /// Wrong codes that were typed into this prompt.
+    /// Wrong codes typed into this prompt so far.
     pub wrong_codes: u8,
-    /// Whether the person was asked before, and what they did came to nothing.
+    /// Whether the person was asked before, without effect.
     pub again: bool,
 }
 
-/// What the person does about it.
+/// What the person does about a prompt.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Decision {
-    /// Types the code that the page shows, and will hold the card to the phone.
+    /// Types the page's code, and will hold the card to the phone.
     Code(String),
-    /// Holds the card to the phone, or confirms what a typed code has found; where a code is needed,
-    /// this alone does nothing.
+    /// Holds the card to the phone, or confirms the ceremony that a code has found; without effect
+    /// where a code is needed.
     HoldCard,
-    /// Does not want this.
     Decline,
-    /// Did not ask for this.
     NotMe,
-    /// Puts the phone away.
+    /// Does nothing.
     Ignore,
 }
 
@@ -49,31 +47,31 @@ impl fmt::Debug for Decision {
     }
 }
 
-/// A person.
+/// Decides on prompts.
 pub trait Person: Send + Sync {
-    /// Decides on a prompt. The future is dropped when the prompt is taken down, and goes on
-    /// while the phone is without a socket.
-    fn decide(&self, ask: Ask) -> BoxFuture<'static, Decision>;
+    /// Decides on a prompt. The future is dropped when the prompt is dismissed, and outlives the
+    /// phone's connections.
+    fn decide(&self, ask: PromptRequest) -> BoxFuture<'static, Decision>;
 }
 
-/// Never decides: a script does, through [`super::PhoneHandle::decide`].
+/// Never decides; a test does, by [`super::PhoneHandle::decide`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Waits;
 
 impl Person for Waits {
-    fn decide(&self, _ask: Ask) -> BoxFuture<'static, Decision> {
+    fn decide(&self, _ask: PromptRequest) -> BoxFuture<'static, Decision> {
         Box::pin(std::future::pending())
     }
 }
 
-/// Types the codes that it was given, before or after the offer comes, holds the card to whatever
-/// needs no code, and confirms whatever a code has found. Clones share these codes.
+/// Types the codes that a test or a bench provides, before or after the offer, and agrees to all
+/// that needs none. Clones share the codes.
 #[derive(Clone, Default)]
 pub struct Codes {
     pages: Arc<Mutex<HashMap<CeremonyId, Page>>>,
 }
 
-/// A page that shows a code: seen before the offer, or waited for since.
+/// A page's code: known before the offer, or awaited by phones.
 enum Page {
     Shows(String),
     Awaited(Vec<oneshot::Sender<String>>),
@@ -86,9 +84,9 @@ impl fmt::Debug for Codes {
 }
 
 impl Codes {
-    /// The page of this ceremony shows this code. It is typed once, on every phone that asks for
-    /// it by now; after a refusal the person waits to be told another.
-    pub fn tell(&self, ceremony_id: CeremonyId, code: impl Into<String>) {
+    /// Provides the code that the ceremony's page shows. It is typed once, on every phone that asks
+    /// by now; after a refusal the person waits for another call.
+    pub fn provide(&self, ceremony_id: CeremonyId, code: impl Into<String>) {
         let code = code.into();
         let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         let mut typed = false;
@@ -102,7 +100,7 @@ impl Codes {
         }
     }
 
-    /// The code if it is known, or where it will arrive.
+    /// The code, or the channel that will bring it.
     fn look(&self, ceremony_id: CeremonyId) -> Result<String, oneshot::Receiver<String>> {
         let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         let mut phones = match pages.remove(&ceremony_id) {
@@ -119,7 +117,7 @@ impl Codes {
 }
 
 impl Person for Codes {
-    fn decide(&self, ask: Ask) -> BoxFuture<'static, Decision> {
+    fn decide(&self, ask: PromptRequest) -> BoxFuture<'static, Decision> {
         if ask.offer.code_length == 0 {
             return Box::pin(std::future::ready(Decision::HoldCard));
         }

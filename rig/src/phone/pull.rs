@@ -1,5 +1,5 @@
-//! The device's HTTP road: what a socket would carry, as requests that the device key signs one by
-//! one. Knows the protocol's routes and proofs, nothing of what the frames mean.
+//! The device's HTTP interface: the frames of a socket as requests, each signed by the device key.
+//! Knows routes and proofs, and nothing of what frames mean.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_kit::random;
 use fido_relay_proto::device::{PULL_TYP, PullClaims};
 use fido_relay_proto::http::{Pulled, PushTarget, SetPush};
 use fido_relay_proto::{CeremonyId, DeviceFrame, Problem, RelayFrame};
@@ -15,51 +16,47 @@ use reqwest::{Method, Response, StatusCode};
 
 use super::key::{KeyError, phone_clock_s};
 use super::pairing::{Paired, PairingClient};
-use fido_relay_kit::random;
 
-/// How long a call may take beyond the time that it asked the relay to hold it.
+/// Limit of a call beyond the time that the relay may hold it.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
 /// Ceremonies that one request may name.
 const SHOWN: usize = 16;
-/// Where the relay gives its nonce (RFC 9449 section 8).
+/// The header of the relay's nonce (RFC 9449 section 8).
 const NONCE: &str = "dpop-nonce";
 
-/// Why a call brought nothing.
+/// Why a call failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PullError {
-    /// The relay said no.
     #[error("the relay refused (HTTP {status}): {title}")]
     Refused {
-        /// The HTTP status of the problem; an `error` frame is an answer and no refusal.
+        /// The status of a problem; an `error` frame is an answer and no refusal.
         status: u16,
-        /// The problem's title and detail, or that there was none.
+        /// The problem's title and detail.
         title: String,
-        /// Seconds of `Retry-After`, where the relay gave them.
+        /// `Retry-After` in seconds.
         retry_after_s: Option<u64>,
     },
-    /// The relay could not be reached, or the connection broke.
+    /// No connection, or a broken one.
     #[error("the relay could not be asked: {0}")]
     Unreachable(String),
     /// An answer that is not of this protocol.
     #[error("the relay's answer makes no sense (HTTP {0})")]
     Unreadable(u16),
-    /// The device key failed.
     #[error(transparent)]
     Key(#[from] KeyError),
 }
 
-/// What a pull asks for.
+/// The query of a pull.
 #[derive(Clone, Debug, Default)]
-pub struct PullOrder {
-    /// How long the relay may hold the request until there is news.
+pub struct PullRequest {
+    /// Seconds that the relay may hold the request until its state changes.
     pub wait_s: u64,
-    /// The state that the app has, as the last answer named it.
+    /// The state of the last answer.
     pub since: Option<String>,
-    /// The ceremonies that the app shows.
     pub shown: Vec<CeremonyId>,
 }
 
-/// Calls a relay for devices, over connections that are kept. Clones share what they know.
+/// Calls a relay for devices over kept-alive connections. Clones share the nonce.
 #[derive(Clone, Debug)]
 pub struct PullClient {
     http: reqwest::Client,
@@ -74,19 +71,19 @@ impl From<&PairingClient> for PullClient {
 }
 
 impl PullClient {
-    /// Asks what there is for this device.
+    /// The frames that the relay has for this device.
     ///
     /// # Errors
     /// [`PullError`].
-    pub async fn pull(&self, device: &Paired, order: PullOrder) -> Result<Pulled, PullError> {
-        let PullOrder { wait_s, since, shown } = order;
+    pub async fn pull(&self, device: &Paired, request: PullRequest) -> Result<Pulled, PullError> {
+        let PullRequest { wait_s, since, shown } = request;
         let mut query = vec![format!("wait={wait_s}")];
         query.extend(since.map(|since| format!("since={since}")));
         if !shown.is_empty() {
             let shown: Vec<_> = shown.iter().take(SHOWN).map(ToString::to_string).collect();
             query.push(format!("shown={}", shown.join(",")));
         }
-        let call = Call {
+        let call = PullCall {
             method: Method::GET,
             path: "/v1/device/ceremonies".to_owned(),
             query: query.join("&"),
@@ -97,8 +94,8 @@ impl PullClient {
         Pulled::decode(&text).map_err(|_| PullError::Unreadable(status))
     }
 
-    /// Sends what a socket would carry, and gives what a socket would answer. `auth` and `ping` are
-    /// a socket's own and go nowhere.
+    /// Sends a frame and returns the relay's answer. `auth` and `ping` belong to sockets and are not
+    /// sent.
     ///
     /// # Errors
     /// [`PullError`].
@@ -108,7 +105,7 @@ impl PullClient {
         frame: &DeviceFrame,
     ) -> Result<Option<RelayFrame>, PullError> {
         let Some(path) = path_of(frame) else { return Ok(None) };
-        let call = Call::with_body(Method::POST, path, frame.encode());
+        let call = PullCall::with_body(Method::POST, path, frame.encode());
         let (status, text) = read(self.call(device, &call).await?).await?;
         if text.is_empty() {
             return Ok(None);
@@ -116,7 +113,7 @@ impl PullClient {
         RelayFrame::decode(&text).map(Some).map_err(|_| PullError::Unreadable(status))
     }
 
-    /// Sets the address by which the device is woken, or removes it.
+    /// Sets or removes the device's push address.
     ///
     /// # Errors
     /// [`PullError`].
@@ -127,12 +124,12 @@ impl PullClient {
     ) -> Result<(), PullError> {
         let body = serde_json::to_string(&SetPush { push });
         let body = body.map_err(|error| PullError::Unreachable(error.to_string()))?;
-        let call = Call::with_body(Method::PUT, "/v1/device/push".to_owned(), body);
+        let call = PullCall::with_body(Method::PUT, "/v1/device/push".to_owned(), body);
         self.call(device, &call).await.map(drop)
     }
 
-    /// Calls, and once more with the nonce that a refused proof has brought.
-    async fn call(&self, device: &Paired, call: &Call) -> Result<Response, PullError> {
+    /// Calls, and repeats the call once with the nonce that came with a refused proof.
+    async fn call(&self, device: &Paired, call: &PullCall) -> Result<Response, PullError> {
         let signed_with = self.nonce();
         let answer = self.once(device, call, &signed_with).await?;
         let answer = if answer.status() == StatusCode::UNAUTHORIZED && self.nonce() != signed_with {
@@ -143,11 +140,20 @@ impl PullClient {
         let problem = |kind: &[u8]| kind.starts_with(b"application/problem+json");
         let kind = answer.headers().get(header::CONTENT_TYPE);
         let is_problem = kind.is_none_or(|kind| problem(kind.as_bytes()));
-        // An `error` frame comes with a status of its own, and is an answer.
-        if answer.status().is_success() || !is_problem { Ok(answer) } else { Err(no(answer).await) }
+        // An `error` frame has an error status, and is an answer all the same.
+        if answer.status().is_success() || !is_problem {
+            Ok(answer)
+        } else {
+            Err(refusal(answer).await)
+        }
     }
 
-    async fn once(&self, device: &Paired, call: &Call, nonce: &str) -> Result<Response, PullError> {
+    async fn once(
+        &self,
+        device: &Paired,
+        call: &PullCall,
+        nonce: &str,
+    ) -> Result<Response, PullError> {
         let base = device.base_url();
         let url = format!("{base}{}", call.path);
         let claims = PullClaims {
@@ -183,8 +189,8 @@ impl PullClient {
     }
 }
 
-/// One request but for its proof.
-struct Call {
+/// A request without its proof.
+struct PullCall {
     method: Method,
     path: String,
     query: String,
@@ -192,13 +198,13 @@ struct Call {
     limit: Duration,
 }
 
-impl Call {
+impl PullCall {
     fn with_body(method: Method, path: String, body: String) -> Self {
         Self { method, path, query: String::new(), body, limit: CALL_LIMIT }
     }
 }
 
-/// Where a frame is posted.
+/// The route of a frame.
 fn path_of(frame: &DeviceFrame) -> Option<String> {
     let of = |id: Option<CeremonyId>, verb: &str| match id {
         Some(id) => format!("/v1/device/ceremonies/{id}/{verb}"),
@@ -219,8 +225,7 @@ async fn read(answer: Response) -> Result<(u16, String), PullError> {
     Ok((status, answer.text().await.map_err(unreachable)?))
 }
 
-/// Why the relay refused the request as a whole.
-async fn no(answer: Response) -> PullError {
+async fn refusal(answer: Response) -> PullError {
     let status = answer.status().as_u16();
     let retry_after = text(answer.headers(), header::RETRY_AFTER.as_str());
     let retry_after_s = retry_after.and_then(|seconds| seconds.trim().parse().ok());
@@ -236,7 +241,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-/// The URL is the caller's own and only makes the message longer.
+/// Without the URL, which the caller knows.
 fn unreachable(error: reqwest::Error) -> PullError {
     PullError::Unreachable(error.without_url().to_string())
 }

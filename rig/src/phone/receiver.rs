@@ -1,5 +1,5 @@
-//! A Web Push receiver on loopback: browser and push service (RFC 8030) in one, as far as a wake
-//! needs them. It takes what is posted to an address of its own, opens it and passes the text on.
+//! A Web Push receiver on loopback: push service (RFC 8030) and browser in one, as far as a wake needs
+//! them. It accepts messages, decrypts them and passes their text on.
 //!
 //! It must know nothing of the relay, nor of what a message means.
 
@@ -14,6 +14,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashMap;
+use fido_relay_kit::random;
+use fido_relay_kit::tasks::Tasks;
 use fido_relay_proto::PlainText;
 use fido_relay_proto::http::{PushService, PushTarget, WebPushKeys};
 use http_body_util::{BodyExt as _, Empty, Limited};
@@ -30,20 +32,18 @@ use self::keys::ReceiverKeys;
 #[cfg(test)]
 pub(super) use self::keys::tests::seal;
 use super::key::KeyError;
-use fido_relay_kit::random;
-use fido_relay_kit::tasks::Tasks;
 
 /// Largest message that a push service has to take (RFC 8030 section 7.2).
 const MAX_MESSAGE: usize = 4096;
-/// Messages of one subscription that wait to be read. A wake says only "look", so one that finds no
-/// room is no loss: those before it lead to the same.
+/// Unread messages of a subscription. Further ones are dropped: a wake only says "pull", and the
+/// earlier ones say the same.
 const WAITING: usize = 8;
-/// Longest time that a sender may take over a request's headers.
+/// Limit for a request's headers.
 const HEADERS_LIMIT: Duration = Duration::from_secs(5);
-/// Wait after an accept that failed, such as for want of file descriptors.
+/// Pause after a failed accept, such as without free file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where messages go: the address's path, and what opens them.
+/// Subscriptions by the path of their address.
 type Mailboxes = Arc<DashMap<String, Arc<Mailbox>>>;
 
 struct Mailbox {
@@ -51,23 +51,23 @@ struct Mailbox {
     texts: mpsc::Sender<String>,
 }
 
-/// Listens for the messages of any number of subscriptions.
-pub struct Receiver {
+/// Receives the messages of any number of subscriptions.
+pub struct PushReceiver {
     address: SocketAddr,
     mailboxes: Mailboxes,
 }
 
-impl fmt::Debug for Receiver {
+impl fmt::Debug for PushReceiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("PushReceiver").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
-impl Receiver {
+impl PushReceiver {
     /// Listens on any port of loopback until the tasks stop.
     ///
     /// # Errors
-    /// If there is no port to be had.
+    /// If no port is free.
     pub async fn listen(tasks: &Tasks) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
@@ -91,11 +91,11 @@ impl Receiver {
         Ok(Self { address, mailboxes })
     }
 
-    /// A new address with keys of its own. It is good until the subscription is dropped.
+    /// A new address with keys of its own, valid until the subscription is dropped.
     ///
     /// # Errors
     /// [`KeyError`] if the cryptographic library fails.
-    pub fn subscribe(&self) -> Result<Subscription, KeyError> {
+    pub fn subscribe(&self) -> Result<PushSubscription, KeyError> {
         let keys = ReceiverKeys::generate()?;
         let path = format!("/{}", URL_SAFE_NO_PAD.encode(random::bytes::<16>()));
         let plain = |text: &str| PlainText::new(text).map_err(|_| KeyError("makes no address"));
@@ -110,42 +110,42 @@ impl Receiver {
         };
         let (texts, inbox) = mpsc::channel(WAITING);
         self.mailboxes.insert(path.clone(), Arc::new(Mailbox { keys, texts }));
-        Ok(Subscription { target, path, inbox, mailboxes: Arc::clone(&self.mailboxes) })
+        Ok(PushSubscription { target, path, inbox, mailboxes: Arc::clone(&self.mailboxes) })
     }
 }
 
-/// One address, and what was sent there.
-pub struct Subscription {
+/// One address and its messages.
+pub struct PushSubscription {
     target: PushTarget,
     path: String,
     inbox: mpsc::Receiver<String>,
     mailboxes: Mailboxes,
 }
 
-impl fmt::Debug for Subscription {
+impl fmt::Debug for PushSubscription {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Subscription").field("target", &self.target).finish_non_exhaustive()
+        f.debug_struct("PushSubscription").field("target", &self.target).finish_non_exhaustive()
     }
 }
 
-impl Subscription {
-    /// The address and the public half of its keys, to be given to the sender.
+impl PushSubscription {
+    /// The address and its public keys, for the sender.
     #[must_use]
     pub fn target(&self) -> &PushTarget {
         &self.target
     }
 
-    /// The next message's text. Cancelling the wait loses nothing.
+    /// The next message's text. Cancel safe.
     pub async fn next(&mut self) -> String {
         match self.inbox.recv().await {
             Some(text) => text,
-            // The mailbox holds the other end for as long as this one lives.
+            // The mailbox lives as long as the subscription, so the channel stays open.
             None => std::future::pending().await,
         }
     }
 }
 
-impl Drop for Subscription {
+impl Drop for PushSubscription {
     fn drop(&mut self) {
         self.mailboxes.remove(&self.path);
     }
@@ -156,7 +156,7 @@ async fn serve(stream: TcpStream, mailboxes: Mailboxes, stopping: CancellationTo
         let mailboxes = Arc::clone(&mailboxes);
         async move {
             let mut response = Response::new(Empty::<Bytes>::new());
-            *response.status_mut() = taken(request, &mailboxes).await;
+            *response.status_mut() = receive(request, &mailboxes).await;
             Ok::<_, Infallible>(response)
         }
     });
@@ -166,14 +166,14 @@ async fn serve(stream: TcpStream, mailboxes: Mailboxes, stopping: CancellationTo
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         () = stopping.cancelled() => {}
-        // A sender that hangs up is no error here.
+        // A sender may hang up at any time.
         _ = serving => {}
     }
 }
 
-/// Takes one message. A push service cannot see whether it opens; this one is the browser as well,
-/// and a sender that encrypts wrongly is to hear of it.
-async fn taken(request: Request<Incoming>, mailboxes: &Mailboxes) -> StatusCode {
+/// Receives one message. A real push service cannot decrypt it; this one is the browser as well and
+/// refuses what does not decrypt, so that a wrong sender fails visibly.
+async fn receive(request: Request<Incoming>, mailboxes: &Mailboxes) -> StatusCode {
     let Some(mailbox) = mailboxes.get(request.uri().path()).map(|found| Arc::clone(&found)) else {
         return StatusCode::GONE;
     };
@@ -194,7 +194,7 @@ async fn taken(request: Request<Incoming>, mailboxes: &Mailboxes) -> StatusCode 
     let Some(text) = opened.and_then(|text| String::from_utf8(text).ok()) else {
         return StatusCode::BAD_REQUEST;
     };
-    // Without room, or once the subscription is dropped, there is no reader to miss it.
+    // Full or closed: see WAITING.
     let _ = mailbox.texts.try_send(text);
     StatusCode::CREATED
 }
@@ -226,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn a_message_to_an_address_arrives_there_and_nowhere_else() {
         let tasks = Tasks::default();
-        let receiver = Receiver::listen(&tasks).await.unwrap();
+        let receiver = PushReceiver::listen(&tasks).await.unwrap();
         let mut one = receiver.subscribe().unwrap();
         let mut other = receiver.subscribe().unwrap();
         assert_ne!(one.target().token, other.target().token);
@@ -242,7 +242,7 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_was_given_up_is_gone() {
         let tasks = Tasks::default();
-        let receiver = Receiver::listen(&tasks).await.unwrap();
+        let receiver = PushReceiver::listen(&tasks).await.unwrap();
         let subscription = receiver.subscribe().unwrap();
         let sealed = sealed_for(subscription.target(), b"wake");
         let url = subscription.target().token.as_str().to_owned();
@@ -254,7 +254,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_no_push_message_is_refused_and_arrives_nowhere() {
         let tasks = Tasks::default();
-        let receiver = Receiver::listen(&tasks).await.unwrap();
+        let receiver = PushReceiver::listen(&tasks).await.unwrap();
         let mut subscription = receiver.subscribe().unwrap();
         let other = receiver.subscribe().unwrap();
         let url = subscription.target().token.as_str().to_owned();

@@ -1,114 +1,122 @@
-//! When to dial again, and when not: backoff with full jitter, and what the close codes ask. Pure:
-//! it is told what happened and draws from a given source.
+//! When to reconnect: backoff with full jitter, and the rules of the close codes. Pure: clock and
+//! randomness are arguments.
 
 use std::time::Duration;
 
-use super::event::Stopped;
+use super::event::StopReason;
 
-/// A connection that stood this long was no failure: the backoff begins anew.
+/// A connection that lasted this long resets the backoff.
 const SETTLED: Duration = Duration::from_secs(10);
-/// Proofs refused in a row after which the relay evidently does not know the device: every
-/// failure before authentication has the same close code, so patience is the only test.
+/// Refused proofs in a row after which the device counts as unknown to the relay. One proves nothing,
+/// as every failure before authentication has the same close code.
 const PROOFS: u32 = 5;
 
-/// How fast a phone dials again.
+/// How fast a phone reconnects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pace {
-    /// The longest first wait; it doubles with every failure.
+pub struct Backoff {
+    /// Ceiling of the first wait, doubled by every failure.
     pub base: Duration,
-    /// The longest wait of all.
+    /// Ceiling of every wait.
     pub cap: Duration,
 }
 
-impl Default for Pace {
+impl Default for Backoff {
     fn default() -> Self {
         Self { base: Duration::from_millis(500), cap: Duration::from_secs(60) }
     }
 }
 
-/// Why there is no socket.
+/// Why the connection ended or was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
-    /// It broke, fell silent, or never came to be.
+pub(super) enum DisconnectCause {
     Lost,
-    /// The relay closed it.
+    /// By the relay, with its close code.
     Closed(Option<u16>),
-    /// The upgrade was answered with an HTTP status.
-    Refused { status: u16, retry_after_s: Option<u64> },
+    /// By an HTTP status in place of the upgrade.
+    Refused {
+        status: u16,
+        retry_after_s: Option<u64>,
+    },
 }
 
-/// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum ReconnectStep {
     Wait(Duration),
-    Stop(Stopped),
+    Stop(StopReason),
 }
 
-/// How urgently a close code lets the phone come back.
-enum Manner {
+/// When a cause lets the phone reconnect.
+enum RetryPolicy {
     Soon,
     Later,
-    Prove,
-    Never(Stopped),
+    ProveAgain,
+    Never(StopReason),
 }
 
-/// What is remembered from one socket to the next.
+/// The reconnect state across connections.
 #[derive(Debug)]
 pub(super) struct Reconnect {
-    pace: Pace,
+    backoff: Backoff,
     failures: u32,
     refused_proofs: u32,
 }
 
 impl Reconnect {
-    pub(super) fn new(pace: Pace) -> Self {
-        Self { pace, failures: 0, refused_proofs: 0 }
+    pub(super) fn new(backoff: Backoff) -> Self {
+        Self { backoff, failures: 0, refused_proofs: 0 }
     }
 
-    /// Decides after a socket that stood for `stood` (zero if there was none). `goaway` is what is
-    /// left of the wait that the relay asked for; it comes jittered and is kept as it is. `draw`
-    /// gives a number below its argument.
+    /// Decides after a connection that was welcomed for `stood` (zero if it never was). `goaway` is
+    /// the rest of the wait that the relay asked for, which is jittered already. `draw` returns a
+    /// random number below its argument.
     pub(super) fn after(
         &mut self,
-        cause: Cause,
+        cause: DisconnectCause,
         stood: Duration,
         goaway: Option<Duration>,
         draw: impl Fn(u64) -> u64,
-    ) -> Next {
+    ) -> ReconnectStep {
         if stood >= SETTLED {
             self.failures = 0;
         }
         if !stood.is_zero() {
             self.refused_proofs = 0;
         }
-        let slow = match manner(cause) {
-            Manner::Never(why) => return Next::Stop(why),
-            Manner::Prove => {
+        let slow = match retry_policy(cause) {
+            RetryPolicy::Never(why) => return ReconnectStep::Stop(why),
+            RetryPolicy::ProveAgain => {
                 self.refused_proofs += 1;
                 if self.refused_proofs >= PROOFS {
-                    return Next::Stop(Stopped::Unknown);
+                    return ReconnectStep::Stop(StopReason::Unknown);
                 }
                 false
             }
-            Manner::Soon => false,
-            Manner::Later => true,
+            RetryPolicy::Soon => false,
+            RetryPolicy::Later => true,
         };
         if let Some(left) = goaway {
-            return Next::Wait(left);
+            return ReconnectStep::Wait(left);
         }
-        let ceiling = self.pace.base.saturating_mul(1 << self.failures.min(16)).min(self.pace.cap);
+        let ceiling =
+            self.backoff.base.saturating_mul(1 << self.failures.min(16)).min(self.backoff.cap);
         self.failures += 1;
         let jitter = Duration::from_millis(draw(millis(ceiling) + 1));
         let least = match cause {
-            Cause::Refused { retry_after_s: Some(s), .. } => {
-                Duration::from_secs(s).min(self.pace.cap)
+            DisconnectCause::Refused { retry_after_s: Some(s), .. } => {
+                Duration::from_secs(s).min(self.backoff.cap)
             }
-            Cause::Lost | Cause::Closed(_) | Cause::Refused { .. } if slow => {
-                self.pace.base.saturating_mul(10).min(self.pace.cap)
+            DisconnectCause::Lost
+            | DisconnectCause::Closed(_)
+            | DisconnectCause::Refused { .. }
+                if slow =>
+            {
+                self.backoff.base.saturating_mul(10).min(self.backoff.cap)
             }
-            Cause::Lost | Cause::Closed(_) | Cause::Refused { .. } => Duration::ZERO,
+            DisconnectCause::Lost
+            | DisconnectCause::Closed(_)
+            | DisconnectCause::Refused { .. } => Duration::ZERO,
         };
-        Next::Wait(least + jitter)
+        ReconnectStep::Wait(least + jitter)
     }
 }
 
@@ -116,19 +124,19 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX - 1)
 }
 
-fn manner(cause: Cause) -> Manner {
+fn retry_policy(cause: DisconnectCause) -> RetryPolicy {
     match cause {
-        Cause::Lost | Cause::Closed(None) => Manner::Soon,
-        Cause::Closed(Some(code)) => match code {
-            // The phone's own fault, or too much of it: the same again at once helps nobody.
-            1002 | 1003 | 1007 | 1008 | 1009 | 1013 | 4429 => Manner::Later,
-            4401 => Manner::Prove,
-            4403 => Manner::Never(Stopped::Revoked),
-            4409 => Manner::Never(Stopped::Replaced),
-            4426 => Manner::Never(Stopped::TooOld),
-            _ => Manner::Soon,
+        DisconnectCause::Lost | DisconnectCause::Closed(None) => RetryPolicy::Soon,
+        DisconnectCause::Closed(Some(code)) => match code {
+            // The phone broke the protocol or a limit: an immediate repetition would fail as well.
+            1002 | 1003 | 1007 | 1008 | 1009 | 1013 | 4429 => RetryPolicy::Later,
+            4401 => RetryPolicy::ProveAgain,
+            4403 => RetryPolicy::Never(StopReason::Revoked),
+            4409 => RetryPolicy::Never(StopReason::Replaced),
+            4426 => RetryPolicy::Never(StopReason::TooOld),
+            _ => RetryPolicy::Soon,
         },
-        Cause::Refused { status: 426, .. } => Manner::Never(Stopped::TooOld),
-        Cause::Refused { .. } => Manner::Later,
+        DisconnectCause::Refused { status: 426, .. } => RetryPolicy::Never(StopReason::TooOld),
+        DisconnectCause::Refused { .. } => RetryPolicy::Later,
     }
 }

@@ -1,4 +1,4 @@
-//! Whose certificates a phone trusts: those of its system, or named ones. Knows nothing of sockets.
+//! The certificate authorities that a phone trusts. Knows nothing of sockets.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -7,10 +7,10 @@ use rustls_pki_types::CertificateDer;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore};
 
-/// To read the system's certificates takes longer than to connect: once for all phones.
+/// Shared by all phones: loading the system's certificates takes longer than connecting.
 static SYSTEM: OnceLock<Arc<ClientConfig>> = OnceLock::new();
 
-/// Whose certificates are trusted. Clones are the same.
+/// Trusted authorities: the system's or named ones. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Roots(Option<Named>);
 
@@ -27,16 +27,16 @@ impl fmt::Debug for Roots {
 }
 
 impl Roots {
-    /// The system's, which are read when they are first needed.
+    /// The system's authorities, loaded at first use.
     #[must_use]
     pub fn system() -> Self {
         Self(None)
     }
 
-    /// These alone.
+    /// Only these authorities.
     ///
     /// # Errors
-    /// If one of them is none.
+    /// If one of them is not a certificate.
     pub fn only(roots: impl IntoIterator<Item = CertificateDer<'static>>) -> Result<Self, Error> {
         let roots: Arc<[_]> = roots.into_iter().collect();
         let mut store = RootCertStore::empty();
@@ -46,7 +46,6 @@ impl Roots {
         Ok(Self(Some(Named { tls: Arc::new(config(store)?), roots })))
     }
 
-    /// What a TLS client of these needs.
     pub(super) fn tls(&self) -> Result<Arc<ClientConfig>, Error> {
         if let Some(named) = &self.0 {
             return Ok(Arc::clone(&named.tls));
@@ -55,13 +54,13 @@ impl Roots {
             return Ok(Arc::clone(system));
         }
         let mut store = RootCertStore::empty();
-        // Systems hold some that nobody can read; the others count.
+        // Certificates that do not parse are skipped: system stores hold some.
         store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let system = Arc::new(config(store)?);
         Ok(Arc::clone(SYSTEM.get_or_init(|| system)))
     }
 
-    /// The certificates themselves, where they are named.
+    /// The named certificates, if not the system's.
     pub(super) fn named(&self) -> Option<&[CertificateDer<'static>]> {
         self.0.as_ref().map(|named| &*named.roots)
     }

@@ -1,5 +1,5 @@
-//! A new device key in place of the old one. The answer may get lost: until the relay has welcomed
-//! one of the two keys, the phone keeps both.
+//! Rotation of the device key. The relay's answer may be lost, so the phone keeps both keys until the
+//! relay has welcomed one of them.
 
 use fido_relay_proto::http::{RotateDeviceKey, RotatedDeviceKey};
 
@@ -8,14 +8,14 @@ use super::key::DeviceKey;
 use super::pairing::{Paired, PairingClient, PairingError};
 use super::roots::Roots;
 
-/// Where a device's key is rotated, from where its socket is.
+/// The URL for a key rotation, derived from the socket's.
 #[must_use]
 pub fn key_url(socket_url: &str) -> String {
     let base = socket_url.strip_suffix("/v1/device/socket").unwrap_or(socket_url);
     format!("{}/v1/device/key", base.replacen("ws", "http", 1))
 }
 
-/// Exchanges one phone's key; who exchanges many uses one [`PairingClient`].
+/// Rotates one phone's key; for many, use one [`PairingClient`].
 ///
 /// # Errors
 /// As [`PairingClient::rotate_key`].
@@ -24,10 +24,10 @@ pub async fn rotate_key(paired: &Paired, next: &DeviceKey) -> Result<Paired, Pai
 }
 
 impl PairingClient {
-    /// Asks the relay to take `next` in place of the device's key. The same again is harmless.
+    /// Asks the relay to replace the device's key by `next`. Idempotent.
     ///
     /// # Errors
-    /// [`PairingError`]; after [`PairingError::Unreachable`] the new key may count all the same.
+    /// [`PairingError`]; after [`PairingError::Unreachable`] the new key may be in effect.
     pub async fn rotate_key(
         &self,
         paired: &Paired,
@@ -41,14 +41,14 @@ impl PairingClient {
     }
 }
 
-/// The key that may or may not have taken the place of the phone's own.
+/// The other key while a rotation is unsettled.
 #[derive(Debug, Default)]
 pub(super) struct Rotation {
     unsettled: Option<DeviceKey>,
 }
 
 impl Rotation {
-    /// Takes a new key, or asks once more for the one that was not settled.
+    /// Rotates to a new key, or to the one of an unsettled rotation.
     pub(super) async fn begin(&mut self, paired: &mut Paired, roots: &Roots) -> PhoneEvent {
         let next = match self.unsettled.take().map_or_else(DeviceKey::generate, Ok) {
             Ok(next) => next,
@@ -63,7 +63,7 @@ impl Rotation {
                 *paired = rotated;
                 return PhoneEvent::KeyRotated;
             }
-            // Too early is no word about the key.
+            // 429 is left out: it says nothing about the key.
             Err(error @ PairingError::Refused { status: 400..=428 | 430..=499, .. }) => {
                 error.to_string()
             }
@@ -75,14 +75,14 @@ impl Rotation {
         PhoneEvent::KeyKept { why }
     }
 
-    /// The relay did not accept the phone's proof: perhaps the other key counts.
+    /// Changes to the other key after a refused proof.
     pub(super) fn refused(&mut self, paired: &mut Paired) {
         if let Some(other) = &mut self.unsettled {
             std::mem::swap(&mut paired.key, other);
         }
     }
 
-    /// The relay has welcomed the phone's key: the other one is nothing.
+    /// Forgets the other key, as the relay has welcomed this one.
     pub(super) fn welcomed(&mut self) {
         self.unsettled = None;
     }

@@ -1,4 +1,4 @@
-//! What the app keeps between two starts: who it is, its key, and the software card's contents.
+//! The state file of a phone: device id, key, and the software card's contents.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -13,36 +13,27 @@ use serde_json::value::RawValue;
 use super::key::{DeviceKey, KeyError};
 use super::pairing::Paired;
 
-/// A state file could not be read or written.
+/// Why a state file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateError {
-    /// The file.
     #[error("{} cannot be read or written: {source}", path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The contents.
+    File { path: PathBuf, source: io::Error },
     #[error("{} is not the state of a phone", .0.display())]
     Contents(PathBuf),
-    /// The device key.
     #[error(transparent)]
     Key(#[from] KeyError),
 }
 
-/// One installation of the app.
+/// The state of one installation of the app.
 #[derive(Clone, Debug)]
 pub struct PhoneState {
-    /// The device and its key.
     pub paired: Paired,
-    /// The card's contents, in the card's own JSON.
+    /// [`SoftCard::to_json`](crate::softcard::SoftCard::to_json).
     pub card: Option<Box<RawValue>>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct File {
+struct StateFile {
     device_id: DeviceId,
     socket_url: String,
     /// PKCS#8, DER, base64.
@@ -63,7 +54,7 @@ impl PhoneState {
             Err(source) => return Err(StateError::File { path: path.to_owned(), source }),
         };
         let contents = || StateError::Contents(path.to_owned());
-        let file: File = serde_json::from_str(&text).map_err(|_| contents())?;
+        let file: StateFile = serde_json::from_str(&text).map_err(|_| contents())?;
         let pkcs8 = STANDARD.decode(file.device_key).map_err(|_| contents())?;
         let paired = Paired {
             device_id: file.device_id,
@@ -73,7 +64,7 @@ impl PhoneState {
         Ok(Some(Self { paired, card: file.card }))
     }
 
-    /// Whether [`PhoneState::save`] could write there; it leaves nothing behind.
+    /// Checks that [`PhoneState::save`] can write there.
     ///
     /// # Errors
     /// [`StateError::File`].
@@ -83,13 +74,13 @@ impl PhoneState {
         tried.map_err(|source| StateError::File { path: path.to_owned(), source })
     }
 
-    /// Writes the state for the owner's eyes only (mode 0600), whole or not at all.
+    /// Writes the state atomically, with mode 0600.
     ///
     /// # Errors
     /// [`StateError`].
     pub fn save(&self, path: &Path) -> Result<(), StateError> {
         let failed = |source: io::Error| StateError::File { path: path.to_owned(), source };
-        let file = File {
+        let file = StateFile {
             device_id: self.paired.device_id,
             socket_url: self.paired.socket_url.clone(),
             device_key: STANDARD.encode(self.paired.key.pkcs8()),

@@ -1,5 +1,5 @@
-//! The device socket from the phone's side, one frame at a time: also for tests that send what no
-//! app would send. Knows nothing of ceremonies.
+//! The device socket from the phone's side, frame by frame; tests also send what no app would. Knows
+//! nothing of ceremonies.
 
 use std::time::Duration;
 
@@ -20,17 +20,17 @@ use tokio_tungstenite::{
 use super::key::{DeviceKey, KeyError};
 use super::roots::Roots;
 
-/// The library reserves its read buffer for every socket, and a bench holds thousands of idle
-/// ones; frames are small, and a larger one only takes more reads.
+/// Small, as the library allocates it for every socket and a bench holds thousands; a larger frame
+/// only takes more reads.
 const READ_BUFFER: usize = 1024;
-/// Largest frame that a phone takes: an options object with many credentials, and room.
+/// Largest frame that a phone accepts: an options object with many credentials.
 const MAX_FRAME: usize = 512 * 1024;
-/// A write that takes longer has nobody at the other end.
+/// A socket whose write takes longer counts as dead.
 const WRITE_LIMIT: Duration = Duration::from_secs(10);
-/// What the relay said before a write failed has arrived, or will not.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Limit for reading the relay's close frame after a failed write.
+const CLOSE_READ_LIMIT: Duration = Duration::from_secs(1);
 
-/// Why there is no socket.
+/// Why no socket was opened.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// Not a `ws` or `wss` URL.
@@ -39,7 +39,6 @@ pub enum ConnectError {
     /// The relay answered the upgrade with an HTTP status.
     #[error("the relay refused the socket (HTTP {status})")]
     Refused {
-        /// The status.
         status: u16,
         /// `Retry-After`, in seconds.
         retry_after_s: Option<u64>,
@@ -66,24 +65,21 @@ impl From<Error> for ConnectError {
     }
 }
 
-/// How a socket came to its end, or a frame that was not one.
+/// How a socket ended, or a frame that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SocketEnd {
-    /// The relay closed it.
     #[error("the relay closed the socket with code {code:?}")]
     Closed {
-        /// The close code; `None` if the close frame had none.
+        /// `None` for a close frame without one.
         code: Option<u16>,
-        /// The text beside it.
         reason: String,
     },
-    /// It broke without a close frame.
+    /// Without a close frame.
     #[error("the socket broke: {0}")]
     Lost(String),
-    /// The relay sent what is no text frame of this protocol; the socket stands.
+    /// Not a text frame of this protocol; the socket stays open.
     #[error("the relay sent a frame that makes no sense: {0}")]
     Frame(#[from] FrameError),
-    /// The device key failed.
     #[error(transparent)]
     Key(#[from] KeyError),
 }
@@ -99,17 +95,16 @@ impl SocketEnd {
     }
 }
 
-/// What a `welcome` says about this socket.
+/// The `welcome` of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Welcome {
-    /// This socket.
     pub connection_id: ConnectionId,
     /// Seconds between the relay's pings.
     pub heartbeat_s: u64,
 }
 
-/// One socket. Pings are answered while it is read; one that is not read is a silent phone.
-/// Dropping it breaks the connection without a close frame, as a phone out of reach does.
+/// A device socket. Pings are answered only while it is read. Dropping it breaks the connection
+/// without a close frame, as a phone out of reach does.
 #[derive(Debug)]
 pub struct Socket {
     stream: Box<WebSocketStream<MaybeTlsStream<TcpStream>>>,
@@ -126,7 +121,7 @@ impl Socket {
         Self::connect_trusting(&Roots::system(), url).await
     }
 
-    /// [`Socket::connect`], where the relay's certificate leads to one of these roots.
+    /// [`Socket::connect`] with other trusted roots.
     ///
     /// # Errors
     /// [`ConnectError`].
@@ -177,13 +172,13 @@ impl Socket {
         Ok(Self { stream: Box::new(stream), url: url.to_owned(), heard: Instant::now() })
     }
 
-    /// The URL that was dialled: what a proof on this socket names as `aud`.
+    /// The dialled URL, which is the `aud` of proofs.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// When the relay was last heard, be it by a ping.
+    /// When the last message came, pings included.
     #[must_use]
     pub fn heard(&self) -> Instant {
         self.heard
@@ -197,7 +192,6 @@ impl Socket {
         self.send_text(frame.encode()).await
     }
 
-    /// Sends any text.
     ///
     /// # Errors
     /// [`SocketEnd`] if the socket is gone.
@@ -216,14 +210,14 @@ impl Socket {
     async fn write(&mut self, message: Message) -> Result<(), SocketEnd> {
         match tokio::time::timeout(WRITE_LIMIT, self.stream.send(message)).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.last_words(error).await),
+            Ok(Err(error)) => Err(self.end_after_failed_write(error).await),
             Err(_) => Err(SocketEnd::Lost("nothing could be written in time".to_owned())),
         }
     }
 
-    /// After a failed write: the relay may have closed the socket before, and its close code
-    /// decides whether to come back.
-    async fn last_words(&mut self, error: Error) -> SocketEnd {
+    /// Reads the close frame that the relay may have sent before a write failed: its code decides
+    /// whether the phone reconnects.
+    async fn end_after_failed_write(&mut self, error: Error) -> SocketEnd {
         let reading = async {
             loop {
                 match self.next_text().await {
@@ -232,7 +226,7 @@ impl Socket {
                 }
             }
         };
-        match tokio::time::timeout(LAST_WORDS, reading).await {
+        match tokio::time::timeout(CLOSE_READ_LIMIT, reading).await {
             Ok(end @ SocketEnd::Closed { .. }) => end,
             Ok(SocketEnd::Lost(_) | SocketEnd::Frame(_) | SocketEnd::Key(_)) | Err(_) => {
                 SocketEnd::Lost(error.to_string())
@@ -240,7 +234,7 @@ impl Socket {
         }
     }
 
-    /// The next text from the relay. Cancelling the wait loses nothing.
+    /// The next text from the relay. Cancel safe.
     ///
     /// # Errors
     /// [`SocketEnd`].
@@ -250,12 +244,12 @@ impl Socket {
             self.heard = Instant::now();
             match message {
                 Some(Ok(Message::Text(text))) => return Ok(text.as_str().to_owned()),
-                // The library queues the pong and writes it with the next read.
+                // The library sends the pong with the next read.
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Ok(Message::Binary(_))) => return Err(FrameError::Invalid.into()),
                 Some(Ok(Message::Close(frame))) => {
-                    // The library has queued the answer to the close frame; to read on would wait
-                    // for the relay to hang up.
+                    // Flushes the library's close frame; reading on would wait for the relay to
+                    // hang up.
                     let _ = tokio::time::timeout(WRITE_LIMIT, self.stream.flush()).await;
                     let (code, reason) = frame.map_or((None, String::new()), |frame| {
                         (Some(frame.code.into()), frame.reason.as_str().to_owned())
@@ -268,7 +262,7 @@ impl Socket {
         }
     }
 
-    /// The next frame from the relay. Cancelling the wait loses nothing.
+    /// The next frame from the relay. Cancel safe.
     ///
     /// # Errors
     /// [`SocketEnd`].
@@ -293,7 +287,7 @@ impl Socket {
     /// Waits for `hello`, proves the device and waits for `welcome`.
     ///
     /// # Errors
-    /// [`SocketEnd`]; a frame out of order counts as one that makes no sense.
+    /// [`SocketEnd`]; a frame out of order counts as unreadable.
     pub async fn authenticate(
         &mut self,
         key: &DeviceKey,

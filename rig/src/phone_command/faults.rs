@@ -4,7 +4,7 @@ use fido_relay_proto::device::{CardErrorCode, DeclineReason};
 
 use crate::phone::{DropAt, Faults, SecondAnswer};
 
-/// Every moment with its name.
+/// The names of the points.
 const MOMENTS: [(&str, DropAt); 9] = [
     ("offer-received", DropAt::OfferReceived),
     ("offer-acked", DropAt::OfferAcked),

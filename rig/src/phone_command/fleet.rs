@@ -1,4 +1,4 @@
-//! Many idle phones at once: pairs them, holds their sockets or lets them sleep, counts what happens.
+//! Many idle phones at once: pairs them, holds their sockets or lets them sleep, and counts events.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use fido_relay_kit::tasks::Tasks;
 use fido_relay_proto::{DeviceId, PlainText};
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
@@ -16,22 +17,20 @@ use super::screen::Screen;
 use super::{STOP_LIMIT, failed};
 use crate::command::{Failure, counted};
 use crate::phone::{
-    Bed, Codes, DeviceKey, Paired, PairingClient, PairingError, PairingLink, Phone, PhoneEvent,
-    PullClient, Receiver,
+    Codes, DeviceKey, Paired, PairingClient, PairingError, PairingLink, Phone, PhoneEvent,
+    PullClient, PushReceiver, WakeChannel,
 };
 use crate::softcard::SoftCard;
-use fido_relay_kit::tasks::Tasks;
 
-/// Pairings under way at once: a relay limits them by address.
+/// Concurrent pairings, which a relay limits by address.
 const PAIRINGS: usize = 8;
-/// Pause after the relay said that these were too many.
+/// Pause after a pairing was rate-limited.
 const TOO_FAST: Duration = Duration::from_secs(1);
-/// Between two summaries.
 const SUMMARY: Duration = Duration::from_secs(10);
 
-/// What happened to all phones together.
+/// Event counts over all phones.
 #[derive(Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct FleetCounts {
     online: Mutex<HashSet<DeviceId>>,
     asleep: Mutex<HashSet<DeviceId>>,
     wakes: AtomicU64,
@@ -45,7 +44,7 @@ pub(super) struct Tally {
     changed: Notify,
 }
 
-impl Tally {
+impl FleetCounts {
     pub(super) fn count(&self, device: DeviceId, event: &PhoneEvent) {
         let counter = match event {
             PhoneEvent::Connected { .. } => {
@@ -101,14 +100,14 @@ impl Tally {
         self.asleep.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Phones that hold a socket, sleep, or never will do either again.
+    /// Phones that are connected, asleep or given up.
     fn settled(&self) -> u64 {
         let there = self.online().len() + self.asleep().len();
         there as u64 + self.stopped.load(Ordering::Relaxed)
     }
 }
 
-impl fmt::Display for Tally {
+impl fmt::Display for FleetCounts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let read = |counter: &AtomicU64, one, many| {
             let number = usize::try_from(counter.load(Ordering::Relaxed)).unwrap_or(usize::MAX);
@@ -133,26 +132,25 @@ impl fmt::Display for Tally {
     }
 }
 
-/// The phones to hold.
 pub(super) struct Fleet<'a> {
     pub(super) size: usize,
-    /// The file of pairing links.
+    /// A file with one pairing link a line.
     pub(super) pairings: &'a Path,
     pub(super) name: PlainText<64>,
-    /// In place of the relays of the links.
+    /// Replaces the relays of the links.
     pub(super) relay: Option<&'a Url>,
-    /// How many of a hundred sleep.
+    /// Percentage that sleeps.
     pub(super) asleep_share: u8,
 }
 
-/// Whether the phone of this number sleeps: spread evenly over the fleet.
+/// Whether the phone of this number sleeps; sleepers are spread evenly over the fleet.
 pub(super) fn sleeps(number: usize, share: u8) -> bool {
     let share = usize::from(share);
     (number + 1) * share / 100 > number * share / 100
 }
 
-/// Pairs and holds `size` phones until interrupted. Nothing is kept: a link pairs once, so the
-/// next fleet needs new ones.
+/// Pairs and runs `size` phones until interrupted. No state is saved, so the next fleet needs new
+/// links.
 pub(super) async fn run(fleet: Fleet<'_>, screen: &Screen, tasks: &Tasks) -> Result<(), Failure> {
     let Fleet { size, pairings, name, relay, asleep_share } = fleet;
     let text = std::fs::read_to_string(pairings)
@@ -163,45 +161,45 @@ pub(super) async fn run(fleet: Fleet<'_>, screen: &Screen, tasks: &Tasks) -> Res
     let mut paired = stream::iter(links)
         .map(|link| pair_one(&client, link, name.clone(), relay))
         .buffer_unordered(PAIRINGS);
-    let tally = Arc::new(Tally::default());
+    let counts = Arc::new(FleetCounts::default());
     let codes = Arc::new(Codes::default());
-    let receiver = Receiver::listen(tasks).await.map_err(failed)?;
+    let receiver = PushReceiver::listen(tasks).await.map_err(failed)?;
     let (calls, mut number) = (PullClient::from(&client), 0);
     while let Some(paired) = paired.next().await {
-        let counting = Arc::clone(&tally);
+        let counting = Arc::clone(&counts);
         let card = Arc::new(Mutex::new(SoftCard::new()));
         let mut phone = Phone::new(paired?, card, codes.clone());
         if sleeps(number, asleep_share) {
             let subscription = receiver.subscribe().map_err(failed)?;
-            phone = phone.asleep(Bed { subscription, client: calls.clone() });
+            phone = phone.asleep(WakeChannel { subscription, client: calls.clone() });
         }
         phone.connect_with(tasks, Arc::new(move |device, event| counting.count(device, &event)));
         number += 1;
     }
     screen.say(&format!("{} paired. Ctrl-C ends.", counted(size, "phone", "phones")));
-    while tally.settled() < size as u64 {
+    while counts.settled() < size as u64 {
         tokio::select! {
-            () = tally.changed.notified() => {}
-            () = tokio::time::sleep(SUMMARY) => screen.say(&tally.to_string()),
-            _ = tokio::signal::ctrl_c() => return end(&tally, screen, tasks).await,
+            () = counts.changed.notified() => {}
+            () = tokio::time::sleep(SUMMARY) => screen.say(&counts.to_string()),
+            _ = tokio::signal::ctrl_c() => return end(&counts, screen, tasks).await,
         }
     }
     loop {
-        screen.say(&tally.to_string());
+        screen.say(&counts.to_string());
         tokio::select! {
             () = tokio::time::sleep(SUMMARY) => {}
-            _ = tokio::signal::ctrl_c() => return end(&tally, screen, tasks).await,
+            _ = tokio::signal::ctrl_c() => return end(&counts, screen, tasks).await,
         }
     }
 }
 
-async fn end(tally: &Tally, screen: &Screen, tasks: &Tasks) -> Result<(), Failure> {
-    screen.say(&tally.to_string());
+async fn end(counts: &FleetCounts, screen: &Screen, tasks: &Tasks) -> Result<(), Failure> {
+    screen.say(&counts.to_string());
     tasks.stop(STOP_LIMIT).await;
     Ok(())
 }
 
-/// The first `size` links of the file; blank lines are passed over.
+/// The first `size` links of the file; blank lines are skipped.
 pub(super) fn links(text: &str, size: usize) -> Result<Vec<PairingLink>, String> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let links: Vec<PairingLink> = lines
@@ -225,7 +223,7 @@ async fn pair_one(
     let relay = relay.unwrap_or(&link.relay);
     loop {
         match client.pair(relay, &link.token, Some(name.clone()), key.clone()).await {
-            // All of a fleet come from one address, faster than phones would.
+            // A fleet pairs from one address and faster than phones would.
             Err(PairingError::Refused { status: 429, .. }) => {
                 tokio::time::sleep(TOO_FAST).await;
             }

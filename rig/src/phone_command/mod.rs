@@ -1,8 +1,7 @@
 //! `fido-relay phone`: a simulated app and card against any relay, for a terminal or a script.
 //!
-//! It pairs, shows what the relay asks, takes the code, and answers with a software card that is
-//! kept between two starts. What a phone does is written in [`crate::phone`]; here is only what a
-//! person sees and types.
+//! It pairs, shows prompts, takes the code, and answers with a software card that survives a restart.
+//! [`crate::phone`] is the phone; this module is what a person sees and types.
 
 mod faults;
 mod fleet;
@@ -17,22 +16,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fido_relay_kit::tasks::Tasks;
 use fido_relay_proto::{PlainText, typed_digits};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::command::{Failure, counted};
 use crate::phone::{
-    Bed, DeviceKey, KeptCard, PairingClient, PairingError, PairingLink, Person, Phone, PhoneHandle,
-    PhoneState, PullClient, Receiver, StateError, Waits, pair,
+    DeviceKey, PairingClient, PairingError, PairingLink, Person, Phone, PhoneHandle, PhoneState,
+    PullClient, PushReceiver, StateError, StoredCard, Waits, WakeChannel, pair,
 };
 use crate::softcard::SoftCard;
-use fido_relay_kit::tasks::Tasks;
-use person::{FromFile, Lines, Terminal, Types, Unasked};
+use person::{CodeFile, FixedCode, InputLines, Terminal, UnpromptedInput};
 use screen::Screen;
-use watch::Watch;
+use watch::PhoneMonitor;
 
-/// The phone closes its socket in order within this, or not at all.
+/// Limit for closing the socket in order.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// Options of `fido-relay phone`.
@@ -98,7 +97,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Whether no question is asked that would show the prompt.
+    /// Whether options answer every prompt, so that no question shows it.
     fn is_scripted(&self) -> bool {
         self.code.is_some() || self.code_from.is_some() || self.faults.decides()
     }
@@ -150,7 +149,7 @@ fn root_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a dyn std::
     std::iter::successors(Some(error), |error| error.source()).last().unwrap_or(error)
 }
 
-/// A failure with what caused it.
+/// A failure with all causes.
 fn failed(error: impl std::error::Error) -> Failure {
     Failure::failed(chain(&error))
 }
@@ -175,29 +174,31 @@ async fn one(args: &Arguments, screen: &Arc<Screen>, tasks: &Tasks) -> Result<()
         counted(card.credential_count(), "credential", "credentials")
     ));
     let paired = state.paired.clone();
-    let card = Arc::new(KeptCard::new(card, state, args.state.clone()));
+    let card = Arc::new(StoredCard::new(card, state, args.state.clone()));
     let (person, terminal) = person(args, screen);
     let input = terminal.as_ref().map(Terminal::input).unwrap_or_default();
     let mut phone = Phone::new(paired, card, person).with_faults(args.faults.faults());
     if args.asleep {
-        let receiver = Receiver::listen(tasks).await.map_err(failed)?;
+        let receiver = PushReceiver::listen(tasks).await.map_err(failed)?;
         let client = PullClient::from(&PairingClient::new().map_err(failed)?);
         let subscription = receiver.subscribe().map_err(failed)?;
-        phone = phone.asleep(Bed { subscription, client });
+        phone = phone.asleep(WakeChannel { subscription, client });
     }
     let (handle, events) = phone.connect(tasks);
     if let Some(terminal) = terminal {
         tasks.spawn_bare(pass_on(terminal, handle.clone(), tasks.stopping().clone()));
     }
     let (once, scripted) = (args.once, args.is_scripted());
-    Watch { screen: Arc::clone(screen), input, once, scripted }.run(|| handle.stop(), events).await
+    PhoneMonitor { screen: Arc::clone(screen), input, once, scripted }
+        .run(|| handle.stop(), events)
+        .await
 }
 
-/// The state to start with: from the file, or made by pairing.
+/// The state from the file, or from a pairing.
 async fn paired_state(args: &Arguments, screen: &Screen) -> Result<PhoneState, Failure> {
-    let kept = PhoneState::load(&args.state).map_err(|error| not_kept(&error))?;
+    let saved = PhoneState::load(&args.state).map_err(|error| unusable_state(&error))?;
     let Some(link) = &args.pair else {
-        return kept.ok_or_else(|| {
+        return saved.ok_or_else(|| {
             let path = args.state.display();
             Failure::usage(format_args!(
                 "{path} does not exist: pair this phone first with --pair <LINK>"
@@ -205,21 +206,21 @@ async fn paired_state(args: &Arguments, screen: &Screen) -> Result<PhoneState, F
         });
     };
     let link: PairingLink = link.parse().map_err(failed)?;
-    // A link pairs once: it is not used up for a phone that cannot be kept.
-    PhoneState::writable(&args.state).map_err(|error| not_kept(&error))?;
+    // A link pairs once, and must not be spent on a phone that cannot be saved.
+    PhoneState::writable(&args.state).map_err(|error| unusable_state(&error))?;
     let relay = args.relay.as_ref().unwrap_or(&link.relay);
     let key = DeviceKey::generate().map_err(failed)?;
     let paired = pair(relay, &link.token, Some(plain_name(&args.name)?), key).await;
     let paired = paired.map_err(|error| not_paired(relay, &error))?;
-    // The card is the person's: it outlives a pairing.
-    let state = PhoneState { paired, card: kept.and_then(|kept| kept.card) };
-    state.save(&args.state).map_err(|error| not_kept(&error))?;
+    // The card outlives a pairing.
+    let state = PhoneState { paired, card: saved.and_then(|saved| saved.card) };
+    state.save(&args.state).map_err(|error| unusable_state(&error))?;
     screen.say(&format!("Paired with {relay}; kept in {}.", args.state.display()));
     Ok(state)
 }
 
-/// What to do about a state file that cannot be used.
-fn not_kept(error: &StateError) -> Failure {
+/// The failure of a state file, with a remedy.
+fn unusable_state(error: &StateError) -> Failure {
     let remedy = match error {
         StateError::File { .. } => "run this as the user whose file it is, or name another --state",
         StateError::Contents(_) | StateError::Key(_) => {
@@ -229,7 +230,7 @@ fn not_kept(error: &StateError) -> Failure {
     Failure::failed(format_args!("{error}. To go on, {remedy}"))
 }
 
-/// What to do about a pairing that failed.
+/// The failure of a pairing, with a remedy.
 fn not_paired(relay: &Url, error: &PairingError) -> Failure {
     Failure::failed(match error {
         PairingError::Refused { status: 401 | 410, .. } => format!(
@@ -245,13 +246,13 @@ fn not_paired(relay: &Url, error: &PairingError) -> Failure {
     })
 }
 
-/// Gives the phone what the person types while no prompt asks.
+/// Passes unprompted input to the phone.
 async fn pass_on(terminal: Terminal, phone: PhoneHandle, stopping: CancellationToken) {
     let passing = async {
-        while let Some(typed) = terminal.unasked().await {
+        while let Some(typed) = terminal.unprompted().await {
             match typed {
-                Unasked::Code(code) => phone.type_code(code).await,
-                Unasked::NotMe => phone.report_not_me().await,
+                UnpromptedInput::Code(code) => phone.type_code(code).await,
+                UnpromptedInput::NotMe => phone.report_not_me().await,
             }
         }
     };
@@ -261,19 +262,19 @@ async fn pass_on(terminal: Terminal, phone: PhoneHandle, stopping: CancellationT
     }
 }
 
-/// Who types, and the terminal where it is one at standard input.
+/// The person that the options ask for, and the terminal if they type at standard input.
 fn person(args: &Arguments, screen: &Arc<Screen>) -> (Arc<dyn Person>, Option<Terminal>) {
     if args.faults.decides() {
         return (Arc::new(Waits), None);
     }
-    let at = |asks| {
-        let terminal = Terminal::new(Lines::stdin(), Arc::clone(screen), asks);
+    let at_terminal = |asks| {
+        let terminal = Terminal::new(InputLines::stdin(), Arc::clone(screen), asks);
         (Arc::new(terminal.clone()) as Arc<dyn Person>, Some(terminal))
     };
     match (&args.code, &args.code_from) {
-        (Some(code), _) => (Arc::new(Types::new(code.clone())), None),
-        (None, Some(path)) if path.as_os_str() == "-" => at(false),
-        (None, Some(path)) => (Arc::new(FromFile::new(path.clone())), None),
-        (None, None) => at(true),
+        (Some(code), _) => (Arc::new(FixedCode::new(code.clone())), None),
+        (None, Some(path)) if path.as_os_str() == "-" => at_terminal(false),
+        (None, Some(path)) => (Arc::new(CodeFile::new(path.clone())), None),
+        (None, None) => at_terminal(true),
     }
 }

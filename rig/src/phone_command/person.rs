@@ -1,4 +1,4 @@
-//! People behind a phone on the command line: one at the terminal, and two that a script plays.
+//! Persons of the command line: one at the terminal, and two for scripts.
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, IsTerminal as _};
@@ -17,32 +17,31 @@ use tokio_util::sync::CancellationToken;
 
 use super::screen::Screen;
 use super::show;
-use crate::phone::{Ask, Decision, Person};
+use crate::phone::{Decision, Person, PromptRequest};
 
-/// Between two numbers of the count.
 const SECOND: Duration = Duration::from_secs(1);
-/// How often a file is looked at for a code.
+/// Interval at which a file is read for a code.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// The lines of an input; one prompt reads at a time. `None` is the end.
+/// The lines of an input, read by one prompt at a time; `None` is the end.
 #[derive(Clone, Debug)]
-pub(super) struct Lines {
+pub(super) struct InputLines {
     queue: Arc<Mutex<mpsc::Receiver<Option<String>>>>,
-    input: Input,
+    input: InputState,
 }
 
-/// Whether more can be typed.
+/// Whether the input has ended.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Input {
-    /// The input has ended, and every line of it was read.
+pub(super) struct InputState {
+    /// The input has ended and all of its lines were read.
     ended: CancellationToken,
-    /// A prompt waits for a line that cannot come.
+    /// A prompt waits for a line after the end.
     starved: CancellationToken,
 }
 
-impl Input {
-    /// Waits until nothing more can be typed, and something should be: for a prompt, or, while no
-    /// ceremony is under way, for the next one.
+impl InputState {
+    /// Waits until the input has ended and more of it is needed: by a prompt, or, if `idle`, by the
+    /// next ceremony.
     pub(super) async fn closed(&self, idle: bool) {
         tokio::select! {
             () = self.starved.cancelled() => {}
@@ -51,10 +50,10 @@ impl Input {
     }
 }
 
-impl Lines {
-    /// Standard input. A thread of its own reads it: a read cannot be called back, and the
-    /// runtime would wait for it at the end. What a file or a pipe says waits for its prompt.
-    /// What a person types while there is none is lost, so that it answers no later one.
+impl InputLines {
+    /// Standard input, read by a thread of its own: a read cannot be cancelled, and the runtime would
+    /// wait for it at shutdown. Lines of a file or pipe wait for their prompt; a line of a terminal
+    /// without one is dropped, so that it answers no later one.
     pub(super) fn stdin() -> Self {
         let (lines, queue) = mpsc::channel(1);
         let read = Self::new(queue);
@@ -74,7 +73,7 @@ impl Lines {
             if is_person {
                 ended.cancel();
             }
-            // The queue holds one: once the end is in it, the last line has been taken out.
+            // The queue holds one: once it holds the end, the last line has been read.
             if lines.blocking_send(None).is_ok() {
                 ended.cancel();
             }
@@ -83,52 +82,50 @@ impl Lines {
     }
 
     pub(super) fn new(queue: mpsc::Receiver<Option<String>>) -> Self {
-        Self { queue: Arc::new(Mutex::new(queue)), input: Input::default() }
+        Self { queue: Arc::new(Mutex::new(queue)), input: InputState::default() }
     }
 }
 
-/// Somebody who reads the prompt and types.
+/// A person at standard input.
 #[derive(Clone, Debug)]
 pub(super) struct Terminal {
-    lines: Lines,
+    lines: InputLines,
     screen: Arc<Screen>,
-    /// Whether it shows every prompt and asks for every step. If not, it takes each line for a
-    /// code, and holds the card to whatever needs none.
+    /// Whether every prompt is shown and every step is asked for. Otherwise each line is a code, and
+    /// prompts that need none are agreed to.
     asks: bool,
-    /// When the prompts that it has seen end: what is asked again has less time left than it came
-    /// with.
+    /// When known prompts end: a prompt that is repeated has less time left than its offer says.
     ends: Arc<std::sync::Mutex<HashMap<CeremonyId, Instant>>>,
-    /// How many prompts wait for a line.
+    /// Prompts that wait for a line.
     asking: watch::Sender<usize>,
 }
 
-/// A prompt that waits for a line.
-struct Asking(watch::Sender<usize>);
+/// Counts a prompt that waits for a line until it is dropped.
+struct PendingQuestion(watch::Sender<usize>);
 
-impl Asking {
+impl PendingQuestion {
     fn new(count: &watch::Sender<usize>) -> Self {
         count.send_modify(|count| *count += 1);
         Self(count.clone())
     }
 }
 
-impl Drop for Asking {
+impl Drop for PendingQuestion {
     fn drop(&mut self) {
         self.0.send_modify(|count| *count = count.saturating_sub(1));
     }
 }
 
-/// What a person types while no prompt asks.
+/// Input without a prompt.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unasked {
-    /// The code of a page.
+pub(super) enum UnpromptedInput {
     Code(String),
-    /// That the prompts which were held back were not theirs.
+    /// About the prompts that were held back.
     NotMe,
 }
 
 impl Terminal {
-    pub(super) fn new(lines: Lines, screen: Arc<Screen>, asks: bool) -> Self {
+    pub(super) fn new(lines: InputLines, screen: Arc<Screen>, asks: bool) -> Self {
         Self { lines, screen, asks, ends: Arc::default(), asking: watch::Sender::new(0) }
     }
 
@@ -137,13 +134,13 @@ impl Terminal {
         &self.screen
     }
 
-    pub(super) fn input(&self) -> Input {
+    pub(super) fn input(&self) -> InputState {
         self.lines.input.clone()
     }
 
-    /// What the person types while no prompt asks; `None` once nothing more can come. Off a terminal
+    /// The next input without a prompt; `None` at the end, and where the input is no terminal, as its
     /// lines wait for their prompt.
-    pub(super) async fn unasked(&self) -> Option<Unasked> {
+    pub(super) async fn unprompted(&self) -> Option<UnpromptedInput> {
         if !self.asks || !self.screen.is_terminal() {
             return None;
         }
@@ -157,8 +154,8 @@ impl Terminal {
                 line = queue.recv() => line.flatten()?,
             };
             match (read(&line, CODE_DIGITS), line.trim()) {
-                (Some(Decision::Code(code)), _) => return Some(Unasked::Code(code)),
-                (Some(Decision::NotMe), _) => return Some(Unasked::NotMe),
+                (Some(Decision::Code(code)), _) => return Some(UnpromptedInput::Code(code)),
+                (Some(Decision::NotMe), _) => return Some(UnpromptedInput::NotMe),
                 (_, "") => {}
                 (Some(Decision::Decline | Decision::HoldCard | Decision::Ignore) | None, _) => {
                     self.screen.say(show::NO_PROMPT);
@@ -175,7 +172,7 @@ impl Terminal {
         *ends.entry(offer.ceremony_id).or_insert(end)
     }
 
-    /// One more line, with the time left counted down in front of it on a terminal.
+    /// One more line; on a terminal with a countdown in front of it.
     async fn line(
         &self,
         queue: &mut mpsc::Receiver<Option<String>>,
@@ -195,12 +192,12 @@ impl Terminal {
     }
 }
 
-/// Whole seconds until then.
+/// Seconds left.
 fn left(end: Instant) -> u64 {
     end.saturating_duration_since(Instant::now()).as_secs()
 }
 
-/// What a typed line means; `None` if it means nothing here.
+/// The decision of a typed line; `None` if it is not understood.
 fn read(line: &str, code_length: u8) -> Option<Decision> {
     let word: String = line.chars().filter(|c| !c.is_whitespace() && *c != '-').collect();
     match word.to_lowercase().as_str() {
@@ -213,18 +210,18 @@ fn read(line: &str, code_length: u8) -> Option<Decision> {
 }
 
 impl Person for Terminal {
-    fn decide(&self, ask: Ask) -> BoxFuture<'static, Decision> {
+    fn decide(&self, ask: PromptRequest) -> BoxFuture<'static, Decision> {
         let code_length = ask.offer.code_length;
         if !self.asks && code_length == 0 {
             return Box::pin(std::future::ready(Decision::HoldCard));
         }
         let (this, end) = (self.clone(), self.ends_at(&ask.offer));
-        let asking = Asking::new(&self.asking);
+        let asking = PendingQuestion::new(&self.asking);
         Box::pin(async move {
             let _asking = asking;
             let mut queue = this.lines.queue.lock().await;
             if this.screen.is_terminal() {
-                // Typed before there was a question.
+                // Typed before the question.
                 while let Ok(Some(_)) = queue.try_recv() {}
             }
             if this.asks {
@@ -245,40 +242,39 @@ impl Person for Terminal {
     }
 }
 
-/// Types one code whenever a code is asked for, but not a second time into the same prompt, and
-/// confirms what it finds.
+/// Types one code into every prompt, once each, and confirms what it finds.
 #[derive(Clone, Debug)]
-pub(super) struct Types(Decision);
+pub(super) struct FixedCode(Decision);
 
-impl Types {
+impl FixedCode {
     pub(super) fn new(code: String) -> Self {
         Self(Decision::Code(code))
     }
 }
 
-impl Person for Types {
-    fn decide(&self, ask: Ask) -> BoxFuture<'static, Decision> {
+impl Person for FixedCode {
+    fn decide(&self, ask: PromptRequest) -> BoxFuture<'static, Decision> {
         let decision = match ask {
-            Ask { offer, .. } if offer.code_length == 0 => Decision::HoldCard,
-            Ask { again: true, .. } => Decision::Ignore,
-            Ask { .. } => self.0.clone(),
+            PromptRequest { offer, .. } if offer.code_length == 0 => Decision::HoldCard,
+            PromptRequest { again: true, .. } => Decision::Ignore,
+            PromptRequest { .. } => self.0.clone(),
         };
         Box::pin(std::future::ready(decision))
     }
 }
 
-/// Types the first line of a file, as soon as there is one, and confirms what it finds.
+/// Types the first line of a file as soon as there is one, and confirms what it finds.
 #[derive(Clone, Debug)]
-pub(super) struct FromFile(PathBuf);
+pub(super) struct CodeFile(PathBuf);
 
-impl FromFile {
+impl CodeFile {
     pub(super) fn new(path: PathBuf) -> Self {
         Self(path)
     }
 }
 
-impl Person for FromFile {
-    fn decide(&self, ask: Ask) -> BoxFuture<'static, Decision> {
+impl Person for CodeFile {
+    fn decide(&self, ask: PromptRequest) -> BoxFuture<'static, Decision> {
         if ask.offer.code_length == 0 {
             return Box::pin(std::future::ready(Decision::HoldCard));
         }
@@ -290,7 +286,8 @@ impl Person for FromFile {
             loop {
                 let path = path.clone();
                 let (read, text) = oneshot::channel();
-                // A named pipe blocks until somebody writes, and the runtime would wait for it.
+                // A thread of its own: a named pipe blocks until it is written to, and the runtime
+                // would wait for it.
                 std::thread::spawn(move || read.send(std::fs::read_to_string(path)));
                 let text = text.await.ok().and_then(Result::ok).unwrap_or_default();
                 match text.lines().next().map(str::trim) {

@@ -1,10 +1,9 @@
-//! What the phone prints: lines, and on a terminal a count of the seconds left, in front of what the
-//! person types.
+//! The phone's output: lines, and on a terminal a countdown in front of the person's input.
 
 use std::io::{IsTerminal as _, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Standard output, or a test's.
+/// Standard output, or a test's buffer.
 pub(super) struct Screen {
     terminal: bool,
     state: Mutex<State>,
@@ -12,7 +11,7 @@ pub(super) struct Screen {
 
 struct State {
     out: Box<dyn Write + Send>,
-    /// The seconds in the line that the cursor is in.
+    /// The countdown in the cursor's line.
     counting: Option<u64>,
 }
 
@@ -32,12 +31,12 @@ impl Screen {
         Arc::new(Self { terminal, state: Mutex::new(State { out, counting: None }) })
     }
 
-    /// Whether lines can be redrawn.
+    /// Whether lines can be redrawn and input is typed.
     pub(super) fn is_terminal(&self) -> bool {
         self.terminal
     }
 
-    /// Prints lines, above the count where there is one.
+    /// Prints lines, above a countdown.
     pub(super) fn say(&self, lines: &str) {
         self.with(|state| match state.counting {
             Some(left) => format!("\r\x1b[K{lines}\n{}", count(left)),
@@ -45,19 +44,18 @@ impl Screen {
         });
     }
 
-    /// Counts down from these seconds until what is given is dropped. Off a terminal it shows
-    /// nothing.
-    pub(super) fn counting(self: &Arc<Self>, left: u64) -> Counting {
+    /// Shows a countdown until the guard is dropped; nothing where this is no terminal.
+    pub(super) fn counting(self: &Arc<Self>, left: u64) -> Countdown {
         if self.terminal {
             self.with(|state| {
                 state.counting = Some(left);
                 count(left)
             });
         }
-        Counting(Arc::clone(self))
+        Countdown(Arc::clone(self))
     }
 
-    /// A terminal that is gone stops nothing.
+    /// A failed write is ignored: the phone goes on without its terminal.
     fn with(&self, text: impl FnOnce(&mut State) -> String) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let text = text(&mut state);
@@ -65,12 +63,12 @@ impl Screen {
     }
 }
 
-/// A count that is on the screen.
+/// A countdown on the screen.
 #[derive(Debug)]
-pub(super) struct Counting(Arc<Screen>);
+pub(super) struct Countdown(Arc<Screen>);
 
-impl Counting {
-    /// Shows another number in the same place; what the person has typed behind it stays.
+impl Countdown {
+    /// Updates the number in place and keeps what is typed behind it.
     pub(super) fn show(&self, left: u64) {
         if self.0.terminal {
             self.0.with(|state| {
@@ -81,7 +79,7 @@ impl Counting {
     }
 }
 
-impl Drop for Counting {
+impl Drop for Countdown {
     fn drop(&mut self) {
         if self.0.terminal {
             self.0.with(|state| {
@@ -92,7 +90,7 @@ impl Drop for Counting {
     }
 }
 
-/// As wide for every number: what follows must not move.
+/// Of constant width, so that what follows does not move.
 fn count(left: u64) -> String {
     format!("{left:>4} s left > ")
 }

@@ -1,14 +1,14 @@
-//! What the phone shows, as text for a terminal.
+//! Prompts and events as text for a terminal.
 
 use fido_relay_proto::device::{CardErrorCode, DeclineReason, FrameErrorCode, NoticeEvent, Offer};
 use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{CeremonyType, WireName};
 
 use crate::command::counted;
-use crate::phone::{Ask, PhoneEvent, Stopped, isolated};
+use crate::phone::{PhoneEvent, PromptRequest, StopReason, isolated};
 
-/// A prompt with its question; `left` is the time left in seconds, where it is not counted down.
-pub(super) fn question(ask: &Ask, left: Option<u64>) -> String {
+/// A prompt with its question; `left` are the seconds left, where there is no countdown.
+pub(super) fn question(ask: &PromptRequest, left: Option<u64>) -> String {
     let mut text = offer(&ask.offer, left);
     if ask.wrong_codes > 0 {
         let left = usize::from(CODE_ATTEMPTS.saturating_sub(ask.wrong_codes));
@@ -28,7 +28,7 @@ pub(super) fn question(ask: &Ask, left: Option<u64>) -> String {
     text
 }
 
-/// The answer to a line that is neither a code nor a choice.
+/// The reply to a line that is neither a code nor a choice.
 pub(super) fn not_understood(code_length: u8) -> String {
     match code_length {
         0 => "Not understood. Press Enter to go on, or type n or x.".to_owned(),
@@ -36,11 +36,11 @@ pub(super) fn not_understood(code_length: u8) -> String {
     }
 }
 
-/// The answer to a line that is neither, while no prompt asks.
+/// The reply to such a line without a prompt.
 pub(super) const NO_PROMPT: &str = "Not understood. Nothing asks now: type the 6 digits that a page \
 shows, or x if you did not ask for the prompts that were held back.";
 
-/// The prompt that an event puts on the screen for the first time.
+/// The prompt of an event, unless it repeats a known one.
 pub(super) fn prompt(event: &PhoneEvent) -> Option<String> {
     if let PhoneEvent::Offered { offer: shown, again: false } = event {
         Some(offer(shown, Some(shown.expires_in)))
@@ -52,7 +52,7 @@ pub(super) fn prompt(event: &PhoneEvent) -> Option<String> {
     }
 }
 
-/// Who asks for what, from where: everything that the person should see before agreeing.
+/// All that the person should see before agreeing: who asks for what, and from where.
 fn offer(offer: &Offer, left: Option<u64>) -> String {
     let asks = match offer.ceremony_type {
         CeremonyType::Registration => "wants to register this card for",
@@ -117,7 +117,7 @@ fn offer(offer: &Offer, left: Option<u64>) -> String {
     text
 }
 
-/// What a person can do about the reason of an end.
+/// What the person can do about an outcome's reason.
 pub(super) fn advice(reason: &str) -> &'static str {
     match reason {
         "pin_not_set" => " Set a PIN in the bank's app first.",
@@ -128,7 +128,7 @@ pub(super) fn advice(reason: &str) -> &'static str {
     }
 }
 
-/// What a person can do about a code that was not taken.
+/// What the person can do about a refused code.
 fn refusal_advice(code: FrameErrorCode) -> &'static str {
     match code {
         FrameErrorCode::OtherDevice => " Type it on that one.",
@@ -151,30 +151,30 @@ fn refusal_advice(code: FrameErrorCode) -> &'static str {
     }
 }
 
-/// What to do about an end that is not the person's will.
-pub(super) fn remedy(why: Stopped) -> &'static str {
+/// What to do about an end that was not requested.
+pub(super) fn remedy(why: StopReason) -> &'static str {
     match why {
-        Stopped::Told => "",
-        Stopped::Replaced => "; end the other phone that uses this state file",
-        Stopped::Revoked => "; pair again with --pair LINK",
-        Stopped::TooOld => "; use the fido-relay of the relay's own version",
-        Stopped::Unknown => {
+        StopReason::Requested => "",
+        StopReason::Replaced => "; end the other phone that uses this state file",
+        StopReason::Revoked => "; pair again with --pair LINK",
+        StopReason::TooOld => "; use the fido-relay of the relay's own version",
+        StopReason::Unknown => {
             "; pair again with --pair LINK. Its data directory may be a new one, or the URL another \
              relay's"
         }
-        Stopped::NoPush => {
+        StopReason::NoPush => {
             "; run it without --asleep, or configure the relay for Web Push (push.webpush.key_file, \
              and push.webpush.allow_loopback_http for a receiver on this machine)"
         }
     }
 }
 
-/// A time as a person says it.
+/// A duration in seconds with one decimal.
 fn wait(ms: u64) -> String {
     format!("{}.{} s", ms / 1000, ms % 1000 / 100)
 }
 
-/// One line for what happened; `None` for what the question tells already or nobody needs.
+/// One line for an event; `None` for repetitions and for what the command's failure says.
 pub(super) fn event(event: &PhoneEvent) -> Option<String> {
     Some(match event {
         PhoneEvent::Connected { connection_id } => format!("Connected as {connection_id}."),
@@ -275,7 +275,7 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
         }
         PhoneEvent::Refused { code, message, ceremony_id } => {
             let about = ceremony_id.map_or_else(|| "The relay".to_owned(), |id| id.to_string());
-            // With a wrong code the message says how many tries are left.
+            // The relay's message of a wrong code holds the tries left.
             let advice = refusal_advice(*code);
             format!("{about}: {} ({}).{advice}", isolated(message), WireName(code))
         }
@@ -285,14 +285,14 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
         }
         PhoneEvent::Disconnected { why, .. } => format!("Disconnected: {why}."),
         PhoneEvent::Waiting { ms } => format!("Connecting again in {}.", wait(*ms)),
-        PhoneEvent::Stopped(Stopped::Told) => "Stopped.".to_owned(),
-        // The command fails, and says why.
+        PhoneEvent::Stopped(StopReason::Requested) => "Stopped.".to_owned(),
+        // The command's failure says why.
         PhoneEvent::Stopped(
-            Stopped::Replaced
-            | Stopped::Revoked
-            | Stopped::TooOld
-            | Stopped::Unknown
-            | Stopped::NoPush,
+            StopReason::Replaced
+            | StopReason::Revoked
+            | StopReason::TooOld
+            | StopReason::Unknown
+            | StopReason::NoPush,
         ) => return None,
     })
 }

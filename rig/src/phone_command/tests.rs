@@ -1,9 +1,10 @@
-//! What a person sees and types.
+//! What the person sees and types.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use clap::Parser as _;
+use fido_relay_kit::random;
 use fido_relay_proto::device::{
     CardErrorCode, DeclineReason, FrameErrorCode, Notice, NoticeEvent, Offer, Preview,
 };
@@ -15,26 +16,25 @@ use fido_relay_proto::{
 use futures::FutureExt as _;
 use tokio::sync::mpsc;
 
-use super::fleet::{Tally, links};
-use super::person::{FromFile, Input, Lines, Terminal, Types, Unasked};
+use super::fleet::{FleetCounts, links};
+use super::person::{CodeFile, FixedCode, InputLines, InputState, Terminal, UnpromptedInput};
 use super::screen::Screen;
-use super::watch::{HINT, Watch};
+use super::watch::{HINT, PhoneMonitor};
 use super::{Arguments, show};
-use crate::phone::{Ask, Decision, DropAt, Person, PhoneEvent, SecondAnswer, Stopped};
-use fido_relay_kit::random;
+use crate::phone::{Decision, DropAt, Person, PhoneEvent, PromptRequest, SecondAnswer, StopReason};
 
 #[derive(clap::Parser)]
-struct Line {
+struct TestCli {
     #[command(flatten)]
     args: Arguments,
 }
 
 fn args(words: &str) -> Result<Arguments, String> {
     let words = std::iter::once("phone").chain(words.split_whitespace());
-    Line::try_parse_from(words).map(|line| line.args).map_err(|error| error.to_string())
+    TestCli::try_parse_from(words).map(|line| line.args).map_err(|error| error.to_string())
 }
 
-fn ask(code_length: u8, wrong_codes: u8) -> Ask {
+fn ask(code_length: u8, wrong_codes: u8) -> PromptRequest {
     let text = |text| PlainText::new(text).unwrap();
     let offer = Offer {
         ceremony_id: CeremonyId::from_bytes([7; 16]),
@@ -61,7 +61,7 @@ fn ask(code_length: u8, wrong_codes: u8) -> Ask {
         expires_in: 118,
         preview: None,
     };
-    Ask { offer, wrong_codes, again: wrong_codes > 0 }
+    PromptRequest { offer, wrong_codes, again: wrong_codes > 0 }
 }
 
 #[test]
@@ -124,17 +124,17 @@ fn an_end_that_the_person_can_do_something_about_says_what() {
     assert!(told.ends_with(": failed (card_full)."), "{told}");
 }
 
-/// What a screen shows.
+/// The output of a screen.
 #[derive(Clone, Default)]
-struct Shown(Arc<Mutex<Vec<u8>>>);
+struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Shown {
+impl SharedBuffer {
     fn take(&self) -> String {
         String::from_utf8(std::mem::take(&mut self.0.lock().unwrap())).unwrap()
     }
 }
 
-impl std::io::Write for Shown {
+impl std::io::Write for SharedBuffer {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -146,11 +146,14 @@ impl std::io::Write for Shown {
 }
 
 /// A person at a screen, and what they type.
-fn sitting(is_terminal: bool, asks: bool) -> (Terminal, mpsc::Sender<Option<String>>, Shown) {
+fn sitting(
+    is_terminal: bool,
+    asks: bool,
+) -> (Terminal, mpsc::Sender<Option<String>>, SharedBuffer) {
     let (typed, lines) = mpsc::channel(8);
-    let shown = Shown::default();
+    let shown = SharedBuffer::default();
     let screen = Screen::on(Box::new(shown.clone()), is_terminal);
-    (Terminal::new(Lines::new(lines), screen, asks), typed, shown)
+    (Terminal::new(InputLines::new(lines), screen, asks), typed, shown)
 }
 
 #[tokio::test]
@@ -267,27 +270,27 @@ async fn what_is_typed_while_nothing_asks_is_a_code_alone_or_not_me() {
     for line in ["", "hello", "n", "271 828"] {
         typed.send(Some(line.to_owned())).await.unwrap();
     }
-    assert_eq!(terminal.unasked().await, Some(Unasked::Code("271828".to_owned())));
+    assert_eq!(terminal.unprompted().await, Some(UnpromptedInput::Code("271828".to_owned())));
     assert_eq!(shown.take().matches("Nothing asks now").count(), 2);
     typed.send(Some("x".to_owned())).await.unwrap();
-    assert_eq!(terminal.unasked().await, Some(Unasked::NotMe));
+    assert_eq!(terminal.unprompted().await, Some(UnpromptedInput::NotMe));
     // A prompt takes the lines over while it asks.
-    let mut unasked = Box::pin(terminal.unasked());
-    assert!((&mut unasked).now_or_never().is_none());
+    let mut unprompted = Box::pin(terminal.unprompted());
+    assert!((&mut unprompted).now_or_never().is_none());
     let mut deciding = terminal.decide(ask(6, 0));
-    assert!((&mut unasked).now_or_never().is_none());
+    assert!((&mut unprompted).now_or_never().is_none());
     assert!((&mut deciding).now_or_never().is_none());
     typed.send(Some("314159".to_owned())).await.unwrap();
-    assert!((&mut unasked).now_or_never().is_none());
+    assert!((&mut unprompted).now_or_never().is_none());
     assert_eq!(deciding.await, Decision::Code("314159".to_owned()));
     typed.send(Some("161803".to_owned())).await.unwrap();
-    assert_eq!(unasked.await, Some(Unasked::Code("161803".to_owned())));
+    assert_eq!(unprompted.await, Some(UnpromptedInput::Code("161803".to_owned())));
     typed.send(None).await.unwrap();
-    assert_eq!(terminal.unasked().await, None);
+    assert_eq!(terminal.unprompted().await, None);
     // What a file says waits for its prompt.
     let (file, typed, _) = sitting(false, true);
     typed.send(Some("271828".to_owned())).await.unwrap();
-    assert_eq!(file.unasked().await, None);
+    assert_eq!(file.unprompted().await, None);
     assert_eq!(file.decide(ask(6, 0)).await, Decision::Code("271828".to_owned()));
 }
 
@@ -307,7 +310,7 @@ async fn a_scripted_code_is_not_typed_again_after_a_refusal() {
     let path = folder.path().join("code");
     std::fs::write(&path, "271828\n").unwrap();
     let people: [Box<dyn Person>; 2] =
-        [Box::new(Types::new("271828".to_owned())), Box::new(FromFile::new(path))];
+        [Box::new(FixedCode::new("271828".to_owned())), Box::new(CodeFile::new(path))];
     for person in people {
         assert_eq!(person.decide(ask(6, 0)).await, Decision::Code("271828".to_owned()));
         assert_eq!(person.decide(ask(6, 1)).await, Decision::Ignore);
@@ -361,20 +364,20 @@ fn a_fleet_needs_a_link_for_every_phone() {
 }
 
 #[test]
-fn a_tally_counts_a_phone_online_once_however_often_it_dials() {
-    let tally = Tally::default();
+fn fleet_counts_hold_a_phone_online_once_however_often_it_dials() {
+    let counts = FleetCounts::default();
     let device = DeviceId::from_bytes(random::bytes());
     let lost = PhoneEvent::Disconnected { code: None, why: String::new() };
     let connected = PhoneEvent::Connected {
         connection_id: fido_relay_proto::ConnectionId::from_bytes(random::bytes()),
     };
     for event in [&lost, &connected, &lost, &connected] {
-        tally.count(device, event);
+        counts.count(device, event);
     }
-    assert!(tally.to_string().starts_with("1 online; 2 connects, 2 disconnects, 0 given up"));
-    tally.count(device, &PhoneEvent::Stopped(Stopped::Revoked));
-    assert!(tally.to_string().starts_with("0 online; 2 connects, 2 disconnects, 1 given up"));
-    let one = Tally::default();
+    assert!(counts.to_string().starts_with("1 online; 2 connects, 2 disconnects, 0 given up"));
+    counts.count(device, &PhoneEvent::Stopped(StopReason::Revoked));
+    assert!(counts.to_string().starts_with("0 online; 2 connects, 2 disconnects, 1 given up"));
+    let one = FleetCounts::default();
     one.count(device, &connected);
     assert!(one.to_string().starts_with("1 online; 1 connect, 0 disconnects, 0 given up"));
 }
@@ -406,7 +409,7 @@ fn refusals_and_ends_are_told_in_plain_words() {
     let closed = FrameErrorCode::AlreadyClosed;
     let line = refused(closed, closed.message());
     assert_eq!(line, format!("{ceremony_id}: the ceremony is closed (already_closed)."));
-    assert_eq!(show::event(&PhoneEvent::Stopped(Stopped::Told)).unwrap(), "Stopped.");
+    assert_eq!(show::event(&PhoneEvent::Stopped(StopReason::Requested)).unwrap(), "Stopped.");
     assert_eq!(
         show::event(&PhoneEvent::Waiting { ms: 1250 }).unwrap(),
         "Connecting again in 1.2 s."
@@ -424,9 +427,9 @@ fn connected() -> PhoneEvent {
 /// command ends.
 async fn watched(events: Vec<(u64, PhoneEvent)>) -> (String, Result<(), u8>) {
     let (tell, told) = mpsc::channel(8);
-    let shown = Shown::default();
+    let shown = SharedBuffer::default();
     let screen = Screen::on(Box::new(shown.clone()), false);
-    let watch = Watch { screen, input: Input::default(), once: false, scripted: false };
+    let watch = PhoneMonitor { screen, input: InputState::default(), once: false, scripted: false };
     let play = async {
         for (after, event) in events {
             tokio::time::sleep(Duration::from_secs(after)).await;
@@ -452,8 +455,8 @@ async fn a_connected_phone_that_is_asked_nothing_says_once_why_that_may_be() {
 
 #[tokio::test(start_paused = true)]
 async fn a_phone_that_the_relay_sent_away_fails_and_says_it_once() {
-    let (said, ended) = watched(vec![(0, PhoneEvent::Stopped(Stopped::Revoked))]).await;
+    let (said, ended) = watched(vec![(0, PhoneEvent::Stopped(StopReason::Revoked))]).await;
     assert_eq!((said.as_str(), ended), ("", Err(1)));
-    let (said, ended) = watched(vec![(0, PhoneEvent::Stopped(Stopped::Told))]).await;
+    let (said, ended) = watched(vec![(0, PhoneEvent::Stopped(StopReason::Requested))]).await;
     assert_eq!((said.as_str(), ended), ("Stopped.\n", Ok(())));
 }

@@ -1,28 +1,28 @@
-//! Shows what happens at one phone, and ends it: interrupted, after one ceremony, or when standard
-//! input is closed and the next code could never come.
+//! Prints the events of one phone and ends it: on a signal, after one ceremony, or when standard input
+//! is closed and no code can come.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fido_relay_kit::signals::Signals;
 use fido_relay_proto::device::FrameErrorCode;
 use fido_relay_proto::{CeremonyId, Outcome};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::person::Input;
+use super::person::InputState;
 use super::screen::Screen;
 use super::show;
 use crate::command::Failure;
-use crate::phone::{PhoneEvent, Stopped};
-use fido_relay_kit::signals::Signals;
+use crate::phone::{PhoneEvent, StopReason};
 
 /// Exit code of `--once` for a ceremony that ended without success.
 const NOT_SUCCEEDED: u8 = 3;
 /// Exit code of `--once` for a ceremony whose outcome is not known.
 const NOT_KNOWN: u8 = 4;
 
-/// How long a connected phone is asked nothing before it says, once, why that may be.
+/// How long a connected phone has no prompt before a hint is printed, once.
 pub(super) const HINT_AFTER: Duration = Duration::from_secs(20);
 
 pub(super) const HINT: &str = "Nothing has come for a while. Should it have? Prompts for another \
@@ -30,23 +30,22 @@ user, another device or through another relay do not show here. And a relay that
 user often does not ring for some minutes: its log then says \"does not ring\", with the rule and \
 the seconds left. The code of a page counts all the same: at a terminal, type it here. See \"Nothing on the phone?\" in docs/initiators.md.";
 
-/// What the command asked for.
+/// How one phone is watched.
 #[derive(Debug)]
-pub(super) struct Watch {
+pub(super) struct PhoneMonitor {
     pub(super) screen: Arc<Screen>,
-    pub(super) input: Input,
+    pub(super) input: InputState,
     /// End after one ceremony.
     pub(super) once: bool,
-    /// No question is asked that would show the prompt.
+    /// No question shows the prompt, so it is printed.
     pub(super) scripted: bool,
 }
 
-impl Watch {
-    /// Runs until the phone has ended, which `stop` makes it do.
+impl PhoneMonitor {
+    /// Runs until the phone has ended; `stop` ends it.
     ///
     /// # Errors
-    /// With `once`, a ceremony that did not succeed or none at all; without, a phone that the relay
-    /// sent away.
+    /// With `once`, no ceremony or one that did not succeed; without, a phone that the relay refuses.
     pub(super) async fn run(
         self,
         stop: impl Fn(),
@@ -112,12 +111,12 @@ impl Watch {
             }
             if let PhoneEvent::Stopped(why) = event {
                 return match why {
-                    Stopped::Told => ended,
-                    Stopped::Replaced
-                    | Stopped::Revoked
-                    | Stopped::TooOld
-                    | Stopped::Unknown
-                    | Stopped::NoPush => {
+                    StopReason::Requested => ended,
+                    StopReason::Replaced
+                    | StopReason::Revoked
+                    | StopReason::TooOld
+                    | StopReason::Unknown
+                    | StopReason::NoPush => {
                         Err(Failure::failed(format_args!("{why}{}", show::remedy(why))))
                     }
                 };

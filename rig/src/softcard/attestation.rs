@@ -1,11 +1,10 @@
-//! How the card says at registration what it is (WebAuthn section 6.5), and the one form that
-//! only the vendor's sample knows.
+//! Attestation (WebAuthn section 6.5), and the vendor sample's form without an attestation object.
 
 use ciborium::Value;
 use fido_relay_proto::device::CardErrorCode;
 use fido_relay_webauthn::{ES256, KeyPair};
 
-/// The key that a manufacturer put into a batch of cards, for [`AttestationStyle::PackedX5c`].
+/// A manufacturer's attestation key, for [`AttestationStyle::PackedX5c`].
 #[derive(Debug)]
 pub struct AttestationKey(KeyPair);
 
@@ -13,14 +12,14 @@ impl AttestationKey {
     /// The ES256 key of a PKCS#8 document (DER).
     ///
     /// # Errors
-    /// [`CardErrorCode::SIGNATURE_FAILED`] if it is not one.
+    /// [`CardErrorCode::SIGNATURE_FAILED`] if the document holds no such key.
     pub fn from_pkcs8(document: &[u8]) -> Result<Self, CardErrorCode> {
         KeyPair::from_pkcs8(ES256, document).map(Self).ok_or(CardErrorCode::SIGNATURE_FAILED)
     }
 }
 
-/// The form of a registration's answer. The style alone decides, whatever the server's
-/// `attestation` option asks for, so that a server's policy can be tried with each.
+/// The form of a registration's answer. The server's `attestation` option has no influence, so that a
+/// server's policy can be tried with each form.
 #[derive(Debug, Default)]
 pub enum AttestationStyle {
     /// Format `none`.

@@ -1,9 +1,8 @@
-//! A FIDO2 card in software, for the simulated phone and the tests: what the card SDK's
-//! `registerCardOnly` and `authenticateCardOnly` do, with keys in memory and no PIN to type.
+//! A FIDO2 card in software: what the card SDK's `registerCardOnly` and `authenticateCardOnly` do, with
+//! keys in memory and without a PIN.
 //!
-//! It plays the card *and* the client half of WebAuthn that the SDK plays (it writes
-//! `clientDataJSON`). It knows nothing of the relay, of sockets or of any server: a prompt goes
-//! in, the credential's JSON comes out.
+//! It is the card *and* the client half of WebAuthn that the SDK plays (it writes `clientDataJSON`).
+//! It must know neither relay nor sockets: a prompt goes in, the credential's JSON comes out.
 
 mod attestation;
 mod options;
@@ -25,7 +24,7 @@ pub use saved::InvalidCard;
 use fido_relay_kit::random;
 use options::CardOptions;
 
-/// Credentials that fit on the card; like a real one's few dozen, but enough for long tests.
+/// Credentials that fit on the card: a real one's few dozen, and enough for long tests.
 const CAPACITY: usize = 128;
 
 /// Flag bits of authenticator data (WebAuthn section 6.1).
@@ -36,7 +35,7 @@ const ATTESTED_CREDENTIAL: u8 = 0x40;
 /// The model's name in attested credential data; all zero would mean "does not say".
 const AAGUID: [u8; 16] = *b"fido-relay card\0";
 
-/// What the phone shows the card.
+/// The request of a phone to its card.
 #[derive(Clone, Copy)]
 pub struct Prompt<'a> {
     /// The relying party id that the card signs for.
@@ -45,11 +44,9 @@ pub struct Prompt<'a> {
     pub origin: &'a str,
     /// The challenge (base64url).
     pub challenge: &'a str,
-    /// Whose card.
     pub username: &'a str,
-    /// How the person is greeted.
     pub display_name: &'a str,
-    /// The server's options object.
+    /// The FIDO2 server's options object.
     pub public_key: &'a RawValue,
 }
 
@@ -62,7 +59,6 @@ impl std::fmt::Debug for Prompt<'_> {
     }
 }
 
-/// One credential on the card.
 #[derive(Debug)]
 struct Credential {
     id: [u8; 32],
@@ -73,7 +69,7 @@ struct Credential {
     sign_count: u32,
 }
 
-/// A card: its credentials, and how it behaves.
+/// A card: its credentials and its behaviour.
 #[derive(Debug)]
 pub struct SoftCard {
     credentials: Vec<Credential>,
@@ -90,8 +86,8 @@ impl Default for SoftCard {
 }
 
 impl SoftCard {
-    /// An empty card that verifies its user and attests nothing. It knows ES256, EdDSA and RS256
-    /// and takes the first that the server lists.
+    /// An empty card that verifies its user and does not attest. Of the algorithms that it knows it
+    /// takes the first that the server lists.
     #[must_use]
     pub fn new() -> Self {
         Self {
@@ -103,47 +99,45 @@ impl SoftCard {
         }
     }
 
-    /// The same card with another form of registration.
+    /// Sets the form of attestation.
     #[must_use]
     pub fn with_attestation(mut self, style: AttestationStyle) -> Self {
         self.style = style;
         self
     }
 
-    /// The same card, able or unable to verify its user (flag UV).
+    /// Sets whether the card can verify its user (flag UV).
     #[must_use]
     pub fn with_user_verification(mut self, verified: bool) -> Self {
         self.verifies_user = verified;
         self
     }
 
-    /// The same card behind an SDK that takes no user handle from the server: what it makes has the
-    /// username's bytes as handle.
+    /// Plays an SDK that ignores the server's user handle and uses the username's bytes.
     #[must_use]
     pub fn with_username_as_user_handle(mut self) -> Self {
         self.username_as_handle = true;
         self
     }
 
-    /// The same card, with or without a sign counter: without, it stays 0.
+    /// Sets whether the sign counter grows; otherwise it stays 0.
     #[must_use]
     pub fn with_sign_count(mut self, counts: bool) -> Self {
         self.counts = counts;
         self
     }
 
-    /// How many credentials the card holds.
     #[must_use]
     pub fn credential_count(&self) -> usize {
         self.credentials.len()
     }
 
-    /// Makes a credential; one of the same relying party and user handle is replaced, as CTAP2
-    /// has it (section 6.1.2). Gives the credential's JSON.
+    /// Makes a credential and returns its JSON. One of the same relying party and user handle is
+    /// replaced (CTAP2 section 6.1.2).
     ///
     /// # Errors
-    /// [`CardErrorCode`]: 606 full, `already_registered`, `pin_not_set`, 609 no common
-    /// algorithm, 601 a prompt without sense.
+    /// [`CardErrorCode`]: 606 full, `already_registered`, `pin_not_set`, 609 no common algorithm, 601
+    /// an unreadable prompt.
     pub fn register(&mut self, prompt: &Prompt<'_>) -> Result<String, CardErrorCode> {
         let options = CardOptions::read(prompt.public_key.get()).ok_or(CardErrorCode::UNKNOWN)?;
         self.check_verification(&options)?;
@@ -198,11 +192,11 @@ impl SoftCard {
     }
 
     /// Signs with a credential of the relying party: one of `allowCredentials`, or, if that list
-    /// is empty, the user's newest. The sign counter grows by one. Gives the credential's JSON.
+    /// is empty, the user's newest. The sign counter grows by one. Returns the credential's JSON.
     ///
     /// # Errors
     /// [`CardErrorCode`]: 602 no such credential, 603 only other users' credentials, 604 the key
-    /// failed, `pin_not_set`, 601 a prompt without sense.
+    /// failed, `pin_not_set`, 601 an unreadable prompt.
     pub fn authenticate(&mut self, prompt: &Prompt<'_>) -> Result<String, CardErrorCode> {
         let options = CardOptions::read(prompt.public_key.get()).ok_or(CardErrorCode::UNKNOWN)?;
         self.check_verification(&options)?;

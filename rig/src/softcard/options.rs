@@ -1,5 +1,5 @@
-//! What the card reads of a FIDO2 server's options object, whatever its spelling: flat or in a
-//! `publicKey` wrapper, base64 in either alphabet, padded or not. Unknown members are passed over.
+//! The FIDO2 server's options object as the card reads it: flat or in a `publicKey` wrapper, base64 in
+//! either alphabet, padded or not. Unknown members are ignored.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,7 +10,7 @@ use serde_json::Value;
 pub(super) struct CardOptions(Value);
 
 impl CardOptions {
-    /// Reads the object; `None` if it is none.
+    /// `None` if the text is no JSON object.
     pub(super) fn read(text: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(text).ok()?;
         let value = match value.get("publicKey") {
@@ -20,7 +20,7 @@ impl CardOptions {
         value.is_object().then_some(Self(value))
     }
 
-    /// Algorithms by preference. WebAuthn's default for an empty list is ES256 and RS256.
+    /// Algorithms by preference; for an empty list WebAuthn's default, ES256 and RS256.
     pub(super) fn algorithms(&self) -> Vec<i64> {
         let listed: Vec<i64> = self
             .list("pubKeyCredParams")
@@ -30,12 +30,10 @@ impl CardOptions {
         if listed.is_empty() { vec![ES256, RS256] } else { listed }
     }
 
-    /// The user handle that the server chose.
     pub(super) fn user_handle(&self) -> Option<Vec<u8>> {
         bytes(self.0["user"]["id"].as_str()?)
     }
 
-    /// Whether the server insists on user verification.
     pub(super) fn requires_verification(&self) -> bool {
         let flat = &self.0["userVerification"];
         let selection = &self.0["authenticatorSelection"]["userVerification"];
@@ -47,7 +45,7 @@ impl CardOptions {
         self.ids("excludeCredentials")
     }
 
-    /// Credentials of which one must be used; empty: any of the user's.
+    /// Credentials of which one must be used; empty for any of the user's.
     pub(super) fn allowed(&self) -> Vec<Vec<u8>> {
         self.ids("allowCredentials")
     }

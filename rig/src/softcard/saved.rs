@@ -1,5 +1,5 @@
-//! The card's contents as JSON, so that a simulated phone can be started again with the same
-//! card. How the card behaves is no part of it, and neither is where it is kept.
+//! The card's contents as JSON, so that a simulated phone can restart with the same card. The card's
+//! behaviour is not part of it.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::{Credential, SoftCard};
 
-/// A text that is no card's contents. It does not repeat the text: there are keys in it.
+/// The contents cannot be read or written. Without the text, which holds private keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the contents of a software card")]
 pub struct InvalidCard;
@@ -35,14 +35,14 @@ impl SoftCard {
     /// The card's contents, private keys included.
     ///
     /// # Errors
-    /// [`InvalidCard`] if the library cannot write a key.
+    /// [`InvalidCard`] if the library cannot export a key.
     pub fn to_json(&self) -> Result<Box<RawValue>, InvalidCard> {
         let credentials = self.credentials.iter().map(save).collect::<Option<_>>();
         let card = SavedCard { credentials: credentials.ok_or(InvalidCard)? };
         serde_json::value::to_raw_value(&card).map_err(|_| InvalidCard)
     }
 
-    /// A card with these contents that behaves as a [`SoftCard::new`] does.
+    /// A card with these contents and the behaviour of [`SoftCard::new`].
     ///
     /// # Errors
     /// [`InvalidCard`].

@@ -1,4 +1,4 @@
-//! The card's own promises, checked by taking its answers apart by hand.
+//! The card's answers, taken apart by hand.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{

@@ -105,7 +105,7 @@ impl Run {
         {
             *opened = Some(order.id);
             if let Some(code) = order.code {
-                codes.tell(order.id, code);
+                codes.provide(order.id, code);
             }
         }
         if let Some(id) = opened {

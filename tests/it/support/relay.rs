@@ -286,6 +286,6 @@ impl TestPhone {
 
     /// Types the code of this page.
     pub(crate) fn types(&self, opened: &OpenedCeremony) {
-        self.codes.tell(opened.id, opened.code.clone().unwrap());
+        self.codes.provide(opened.id, opened.code.clone().unwrap());
     }
 }

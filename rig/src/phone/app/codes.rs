@@ -1,91 +1,90 @@
-//! Codes that the person types: into a prompt, or where none asks. The relay finds the ceremony by
-//! the code; if it is not that of the prompt, it shows who asks, and the person confirms.
+//! Codes that the person types, into a prompt or without one. The relay finds the ceremony by the
+//! code; where it is not that of the prompt, the relay sends a preview and the person confirms.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_kit::random;
 use fido_relay_proto::device::{Claim, FrameErrorCode, Offer};
 use fido_relay_proto::{CeremonyId, DeviceFrame, PlainText};
 
 use super::frames::mistyped;
-use super::{Act, App, Stage};
+use super::{App, Effect, PromptStage};
 use crate::phone::event::PhoneEvent;
 use crate::phone::faults::DropAt;
-use fido_relay_kit::random;
 
-/// Seconds that a code which was typed alone may wait for its answer: pages show a code for about
-/// as long.
+/// Seconds that a code without a prompt may wait for its answer: as long as a page shows a code.
 const TYPED_S: u64 = 120;
 
-/// A code as it was sent.
+/// A code and the id under which it was claimed.
 #[derive(Clone)]
-pub(super) struct Sent {
+pub(super) struct SentClaim {
     pub(super) code: String,
-    /// The same in every repetition, so that the relay counts it once.
+    /// The same in every repetition, so that the relay counts one try.
     pub(super) claim_id: Option<PlainText<64>>,
 }
 
-impl Sent {
+impl SentClaim {
     fn is_answered_by(&self, claim_id: Option<&PlainText<64>>) -> bool {
         claim_id.is_some() && self.claim_id.as_ref() == claim_id
     }
 }
 
-/// Names claims: no two of this app's runs use a name twice.
-pub(super) struct Claims {
+/// Makes claim ids that are unique across restarts of the app.
+pub(super) struct ClaimIds {
     run: String,
     made: u64,
 }
 
-impl Default for Claims {
+impl Default for ClaimIds {
     fn default() -> Self {
         Self { run: URL_SAFE_NO_PAD.encode(random::bytes::<9>()), made: 0 }
     }
 }
 
-impl Claims {
-    fn of(&mut self, code: String) -> Sent {
+impl ClaimIds {
+    fn of(&mut self, code: String) -> SentClaim {
         self.made += 1;
-        Sent { code, claim_id: PlainText::new(&format!("{}.{}", self.run, self.made)).ok() }
+        SentClaim { code, claim_id: PlainText::new(&format!("{}.{}", self.run, self.made)).ok() }
     }
 }
 
 impl App {
-    /// The person typed a code where no prompt asks for one.
-    pub(in crate::phone) fn typed_alone(&mut self, code: String) -> Vec<Act> {
-        let mut acts = vec![Act::WakeIn(None, TYPED_S)];
+    /// Claims a code that was typed without a prompt.
+    pub(in crate::phone) fn typed_alone(&mut self, code: String) -> Vec<Effect> {
+        let mut effects = vec![Effect::SetTimer(None, TYPED_S)];
         self.typed = Some(self.claims.of(code));
-        self.claim_alone(&mut acts);
-        acts
+        self.claim_alone(&mut effects);
+        effects
     }
 
-    pub(super) fn claim_alone(&mut self, acts: &mut Vec<Act>) {
+    pub(super) fn claim_alone(&mut self, effects: &mut Vec<Effect>) {
         if let Some(typed) = self.typed.clone() {
-            self.claim(None, typed, acts);
+            self.claim(None, typed, effects);
         }
     }
 
-    /// On a new socket: nothing asks for a code that was typed alone, or for a ceremony that such a
-    /// code has found.
-    pub(super) fn claim_again(&mut self, acts: &mut Vec<Act>) {
-        self.claim_alone(acts);
+    /// Repeats, on a new connection, claims that no offer of the relay asks for: those of a code
+    /// without a prompt and of a ceremony that such a code has found.
+    pub(super) fn claim_again(&mut self, effects: &mut Vec<Effect>) {
+        self.claim_alone(effects);
         let found = self.prompts.iter().filter(|(_, prompt)| prompt.found_by.is_some());
         let sent: Vec<_> = found
             .filter_map(|(id, prompt)| match &prompt.stage {
-                Stage::Agreed { sent: Some(sent), .. } => Some((*id, sent.clone())),
-                Stage::Asked
-                | Stage::Agreed { sent: None, .. }
-                | Stage::AtCard
-                | Stage::Answered { .. }
-                | Stage::Declined(_) => None,
+                PromptStage::Agreed { sent: Some(sent), .. } => Some((*id, sent.clone())),
+                PromptStage::Asked
+                | PromptStage::Agreed { sent: None, .. }
+                | PromptStage::AtCard
+                | PromptStage::Answered { .. }
+                | PromptStage::Declined(_) => None,
             })
             .collect();
         for (id, sent) in sent {
-            self.claim(Some(id), sent, acts);
+            self.claim(Some(id), sent, effects);
         }
     }
 
-    /// The relay shows the ceremony that a typed code has found.
-    pub(super) fn previewed(&mut self, offer: Offer, acts: &mut Vec<Act>) {
+    /// Shows the ceremony that a typed code has found, and asks for confirmation.
+    pub(super) fn previewed(&mut self, offer: Offer, effects: &mut Vec<Effect>) {
         let id = offer.ceremony_id;
         let claim_id = offer.preview.as_ref().and_then(|preview| preview.claim_id.clone());
         let mut code = None;
@@ -94,7 +93,7 @@ impl App {
             code = Some(typed.code);
         } else {
             for (prompt_id, prompt) in &mut self.prompts {
-                if let Stage::Agreed { sent: Some(sent), .. } = &prompt.stage
+                if let PromptStage::Agreed { sent: Some(sent), .. } = &prompt.stage
                     && sent.is_answered_by(claim_id.as_ref())
                 {
                     code = Some(sent.code.clone());
@@ -103,44 +102,44 @@ impl App {
             }
         }
         if typed_into == Some(id) {
-            // It is the prompt's own, which the relay did not know to be on the screen.
+            // The prompt's own ceremony: the relay did not know it to be on the screen.
             if !self.faults.withhold_acks {
-                self.repeat(id, acts);
+                self.repeat(id, effects);
             }
             return;
         }
         match self.prompts.get_mut(&id) {
-            None => self.show(offer, None, acts),
-            Some(prompt) if matches!(prompt.stage, Stage::Asked) => prompt.offer = offer,
+            None => self.show(offer, None, effects),
+            Some(prompt) if matches!(prompt.stage, PromptStage::Asked) => prompt.offer = offer,
             Some(_) => {
                 if code.is_some() {
-                    self.repeat(id, acts);
+                    self.repeat(id, effects);
                 }
                 code = None;
             }
         }
         if let Some(prompt) = self.prompts.get_mut(&id)
-            && matches!(prompt.stage, Stage::Asked)
+            && matches!(prompt.stage, PromptStage::Asked)
         {
             prompt.found_by = code;
-            self.ask(id, acts);
+            self.ask(id, effects);
         }
         if let Some(other) = typed_into {
-            self.ask_again(other, acts);
+            self.ask_again(other, effects);
         }
     }
 
-    /// The person confirms what their code has found.
-    pub(super) fn confirm(&mut self, id: CeremonyId, acts: &mut Vec<Act>) {
+    /// Claims the ceremony that the code has found.
+    pub(super) fn confirm(&mut self, id: CeremonyId, effects: &mut Vec<Effect>) {
         let Some(prompt) = self.prompts.get_mut(&id) else { return };
         let Some(code) = prompt.found_by.clone() else { return };
         let sent = self.claims.of(code);
-        prompt.stage = Stage::Agreed { sent: Some(sent.clone()), held: None };
-        self.claim(Some(id), sent, acts);
+        prompt.stage = PromptStage::Agreed { sent: Some(sent.clone()), held: None };
+        self.claim(Some(id), sent, effects);
     }
 
-    /// The person typed a code into a prompt.
-    pub(super) fn type_code(&mut self, id: CeremonyId, right: String, acts: &mut Vec<Act>) {
+    /// Claims with the code that was typed into a prompt, or with a wrong one first by a fault.
+    pub(super) fn type_code(&mut self, id: CeremonyId, right: String, effects: &mut Vec<Effect>) {
         let Some(prompt) = self.prompts.get_mut(&id) else { return };
         let (code, held) = match prompt.wrong_codes_to_type.checked_sub(1) {
             Some(left) => {
@@ -150,28 +149,28 @@ impl App {
             None => (right, None),
         };
         let sent = self.claims.of(code);
-        prompt.stage = Stage::Agreed { sent: Some(sent.clone()), held };
-        self.claim(Some(id), sent, acts);
+        prompt.stage = PromptStage::Agreed { sent: Some(sent.clone()), held };
+        self.claim(Some(id), sent, effects);
     }
 
     pub(super) fn claim(
         &mut self,
         ceremony_id: Option<CeremonyId>,
-        Sent { code, claim_id }: Sent,
-        acts: &mut Vec<Act>,
+        SentClaim { code, claim_id }: SentClaim,
+        effects: &mut Vec<Effect>,
     ) {
-        acts.push(Act::Send(DeviceFrame::Claim(Claim { ceremony_id, code, claim_id })));
-        acts.push(Act::Tell(PhoneEvent::Claimed { ceremony_id }));
-        self.breaks(DropAt::ClaimSent, acts);
+        effects.push(Effect::Send(DeviceFrame::Claim(Claim { ceremony_id, code, claim_id })));
+        effects.push(Effect::Emit(PhoneEvent::Claimed { ceremony_id }));
+        self.drop_at(DropAt::ClaimSent, effects);
     }
 
-    /// A frame about a ceremony was refused.
+    /// Handles an `error` frame about a ceremony.
     pub(super) fn refused(
         &mut self,
         id: CeremonyId,
         code: FrameErrorCode,
         claim_id: Option<&PlainText<64>>,
-        acts: &mut Vec<Act>,
+        effects: &mut Vec<Effect>,
     ) {
         match code {
             FrameErrorCode::WrongCode
@@ -179,18 +178,18 @@ impl App {
             | FrameErrorCode::OtherDevice
             | FrameErrorCode::CodeAmbiguous
             | FrameErrorCode::TooManyCodes
-            | FrameErrorCode::DeviceLocked => self.code_refused(id, code, claim_id, acts),
+            | FrameErrorCode::DeviceLocked => self.code_refused(id, code, claim_id, effects),
             FrameErrorCode::ClaimedElsewhere
             | FrameErrorCode::AlreadyClosed
             | FrameErrorCode::UnknownCeremony => {
                 if self.prompts.remove(&id).is_some() {
-                    acts.push(Act::TakeDown(id));
+                    effects.push(Effect::Dismiss(id));
                 }
             }
             FrameErrorCode::SlowDown | FrameErrorCode::Unavailable => {
-                acts.push(Act::RetrySoon(Some(id)));
+                effects.push(Effect::RetrySoon(Some(id)));
             }
-            // Sent again it would be refused again; other frames say how the ceremony is.
+            // A repetition would be refused as well; other frames tell the ceremony's state.
             FrameErrorCode::InvalidFrame
             | FrameErrorCode::UnknownType
             | FrameErrorCode::NotChallenged
@@ -198,24 +197,24 @@ impl App {
         }
     }
 
-    /// A frame without a ceremony was refused: a code that was typed alone, or any frame that the
-    /// relay did not look at.
+    /// Handles an `error` frame without a ceremony: about a code without a prompt, or about any frame
+    /// that the relay did not read.
     pub(super) fn refused_alone(
         &mut self,
         code: FrameErrorCode,
         claim_id: Option<&PlainText<64>>,
-        acts: &mut Vec<Act>,
+        effects: &mut Vec<Effect>,
     ) {
-        let is_typed = |typed: &mut Sent| claim_id.is_none() || typed.is_answered_by(claim_id);
+        let is_typed = |typed: &mut SentClaim| claim_id.is_none() || typed.is_answered_by(claim_id);
         if !code.is_retryable() {
             self.typed.take_if(is_typed);
             return;
         }
         if claim_id.is_none() {
-            acts.extend(self.prompts.keys().copied().map(Some).map(Act::RetrySoon));
+            effects.extend(self.prompts.keys().copied().map(Some).map(Effect::RetrySoon));
         }
         if self.typed.as_mut().is_some_and(is_typed) {
-            acts.push(Act::RetrySoon(None));
+            effects.push(Effect::RetrySoon(None));
         }
     }
 
@@ -224,30 +223,30 @@ impl App {
         id: CeremonyId,
         code: FrameErrorCode,
         claim_id: Option<&PlainText<64>>,
-        acts: &mut Vec<Act>,
+        effects: &mut Vec<Effect>,
     ) {
         let Some(prompt) = self.prompts.get_mut(&id) else { return };
-        let Stage::Agreed { sent, held } = &mut prompt.stage else { return };
+        let PromptStage::Agreed { sent, held } = &mut prompt.stage else { return };
         let is_current = sent.as_ref().is_some_and(|sent| sent.is_answered_by(claim_id));
         if claim_id.is_some() && !is_current {
-            // Another code was typed since.
+            // About an earlier code.
             return;
         }
         match held.take() {
-            Some(right) => self.type_code(id, right, acts),
+            Some(right) => self.type_code(id, right, effects),
             None => {
                 prompt.wrong_codes += u8::from(code == FrameErrorCode::WrongCode);
-                self.ask_again(id, acts);
+                self.ask_again(id, effects);
             }
         }
     }
 
-    /// The code was not for this prompt, which is still open.
-    fn ask_again(&mut self, id: CeremonyId, acts: &mut Vec<Act>) {
+    /// Asks for another code, as the last one was not for this prompt.
+    fn ask_again(&mut self, id: CeremonyId, effects: &mut Vec<Effect>) {
         if let Some(prompt) = self.prompts.get_mut(&id) {
-            prompt.stage = Stage::Asked;
+            prompt.stage = PromptStage::Asked;
             prompt.found_by = None;
-            self.ask(id, acts);
+            self.ask(id, effects);
         }
     }
 }

@@ -6,9 +6,9 @@ use aws_lc_rs::agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_kit::random;
 
 use crate::phone::key::KeyError;
-use fido_relay_kit::random;
 
 /// An uncompressed P-256 point (SEC 1 section 2.3.3).
 const POINT: usize = 65;
@@ -41,17 +41,17 @@ impl ReceiverKeys {
         Ok(Self { private, public, auth })
     }
 
-    /// The public half as a sender is given it.
+    /// The public key, base64url.
     pub(super) fn p256dh(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.public)
     }
 
-    /// The authentication secret as a sender is given it.
+    /// The authentication secret, base64url.
     pub(super) fn auth(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.auth)
     }
 
-    /// Opens a message of one record; `None` if it was not made for these keys.
+    /// Decrypts a message of one record; `None` if it was not encrypted for these keys.
     pub(super) fn open(&self, message: &[u8]) -> Option<Vec<u8>> {
         let (header, rest) = message.split_at_checked(HEADER)?;
         let (salt, record_size) = header.split_at_checked(16)?;
@@ -79,7 +79,7 @@ struct ContentKeys {
     nonce: [u8; NONCE_LEN],
 }
 
-/// How many bytes are expanded.
+/// An output length of HKDF.
 struct Length(usize);
 
 impl KeyType for Length {
@@ -88,8 +88,8 @@ impl KeyType for Length {
     }
 }
 
-/// The keys that both ends come to (RFC 8291 section 3.4): `private` and `peer` agree; `receiver`
-/// and `sender` are the public halves in the order in which they are bound in.
+/// Key derivation (RFC 8291 section 3.4): `private` and `peer` agree on a secret; `receiver` and
+/// `sender` are the public keys in the order of the info.
 fn agreed(
     private: &PrivateKey,
     peer: &[u8],

@@ -6,7 +6,7 @@ use fido_relay_proto::device::{AckOf, DeclineReason, FrameErrorCode};
 use fido_relay_proto::{DeviceFrame, Outcome, RelayFrame};
 
 use super::relay::{Line, ScriptedRelay, Stage, a_challenge, an_offer, credential};
-use crate::phone::app::{Act, App};
+use crate::phone::app::{App, Effect};
 use crate::phone::{Codes, Decision, DropAt, Faults, PhoneEvent, SecondAnswer, Waits};
 
 /// Offers and takes the right code.
@@ -231,10 +231,10 @@ async fn a_refused_code_is_asked_for_again() {
     let offer = an_offer(6);
     line.offer(&offer).await;
     line.acked(AckOf::Offer).await;
-    codes.tell(offer.ceremony_id, "111111");
+    codes.provide(offer.ceremony_id, "111111");
     assert_eq!(line.claimed().await, "111111");
     line.refuse(offer.ceremony_id, FrameErrorCode::WrongCode).await;
-    codes.tell(offer.ceremony_id, "222222");
+    codes.provide(offer.ceremony_id, "222222");
     assert_eq!(line.claimed().await, "222222");
 }
 
@@ -397,7 +397,7 @@ async fn a_prompt_that_was_taken_down_takes_no_decision() {
     line.refuse(gone.ceremony_id, FrameErrorCode::ClaimedElsewhere).await;
     line.end(gone.ceremony_id, Outcome::Succeeded).await;
     line.acked(AckOf::Closed).await;
-    codes.tell(gone.ceremony_id, "271828");
+    codes.provide(gone.ceremony_id, "271828");
     stage.handle.decide(gone.ceremony_id, Decision::Code("271828".to_owned())).await;
     // The next frame from the phone is about the next ceremony.
     let next = an_offer(6);
@@ -410,20 +410,20 @@ async fn a_prompt_whose_end_was_never_told_is_taken_down_when_its_time_is_up() {
     let offer = an_offer(6);
     let ceremony_id = offer.ceremony_id;
     let mut app = App::new(Faults::none());
-    let acts = app.frame(RelayFrame::Offer(Box::new(offer.clone())));
-    let alarm = acts.iter().find_map(|act| match act {
-        Act::WakeIn(id, seconds) => Some((*id, *seconds)),
-        Act::Send(_)
-        | Act::Tell(_)
-        | Act::Ask(_)
-        | Act::UseCard(_)
-        | Act::RetrySoon(_)
-        | Act::TakeDown(_)
-        | Act::Drop => None,
+    let effects = app.frame(RelayFrame::Offer(Box::new(offer.clone())));
+    let alarm = effects.iter().find_map(|effect| match effect {
+        Effect::SetTimer(id, seconds) => Some((*id, *seconds)),
+        Effect::Send(_)
+        | Effect::Emit(_)
+        | Effect::Ask(_)
+        | Effect::UseCard(_)
+        | Effect::RetrySoon(_)
+        | Effect::Dismiss(_)
+        | Effect::BreakSocket => None,
     });
     assert_eq!(alarm, Some((Some(ceremony_id), offer.expires_in + 15)));
-    let acts = app.timed_out(Some(ceremony_id));
-    assert!(matches!(acts[..], [Act::TakeDown(_), Act::Tell(PhoneEvent::TimedOut { .. })]));
+    let effects = app.timed_out(Some(ceremony_id));
+    assert!(matches!(effects[..], [Effect::Dismiss(_), Effect::Emit(PhoneEvent::TimedOut { .. })]));
     assert!(app.timed_out(Some(ceremony_id)).is_empty());
     assert!(app.decided(ceremony_id, Decision::Code("271828".to_owned())).is_empty());
 }

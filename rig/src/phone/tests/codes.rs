@@ -10,13 +10,13 @@ use futures::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use super::relay::{Line, ScriptedRelay, Stage, a_challenge, an_offer, credential, soon};
-use crate::phone::{Ask, Decision, DropAt, Faults, Person, PhoneEvent, Waits};
+use crate::phone::{Decision, DropAt, Faults, Person, PhoneEvent, PromptRequest, Waits};
 
 /// Passes on what they are asked, and leaves the decision to the test.
-struct Passes(Mutex<mpsc::Sender<Ask>>);
+struct Passes(Mutex<mpsc::Sender<PromptRequest>>);
 
 impl Person for Passes {
-    fn decide(&self, ask: Ask) -> BoxFuture<'static, Decision> {
+    fn decide(&self, ask: PromptRequest) -> BoxFuture<'static, Decision> {
         self.0.lock().unwrap().try_send(ask).unwrap();
         Box::pin(std::future::pending())
     }
@@ -26,7 +26,7 @@ impl Person for Passes {
 struct Scene {
     relay: ScriptedRelay,
     stage: Stage,
-    asks: mpsc::Receiver<Ask>,
+    asks: mpsc::Receiver<PromptRequest>,
 }
 
 impl Scene {
@@ -38,7 +38,7 @@ impl Scene {
         (Self { relay, stage, asks }, line)
     }
 
-    async fn asked(&mut self) -> Ask {
+    async fn asked(&mut self) -> PromptRequest {
         soon("a question", self.asks.recv()).await.unwrap()
     }
 
@@ -52,7 +52,12 @@ impl Scene {
 }
 
 /// Shows what the code found, up to the question of the person.
-async fn previewed(scene: &mut Scene, line: &mut Line, offer: &Offer, claim: &Claim) -> Ask {
+async fn previewed(
+    scene: &mut Scene,
+    line: &mut Line,
+    offer: &Offer,
+    claim: &Claim,
+) -> PromptRequest {
     line.preview(offer, claim).await;
     assert_eq!(line.acked(AckOf::Offer).await, offer.ceremony_id);
     scene.asked().await
@@ -264,12 +269,14 @@ async fn prompts_that_were_held_back_are_told_and_answered_with_not_me() {
 
 #[test]
 fn a_code_typed_alone_is_not_sent_to_a_page_that_is_gone() {
-    use crate::phone::app::{Act, App};
+    use crate::phone::app::{App, Effect};
     let mut app = App::new(Faults::none());
-    let acts = app.typed_alone("271828".to_owned());
-    assert!(acts.iter().any(|act| matches!(act, Act::WakeIn(None, 120))));
-    assert!(app.connected().iter().any(|act| matches!(act, Act::Send(DeviceFrame::Claim(_)))));
-    let acts = app.timed_out(None);
-    assert!(matches!(acts[..], [Act::Tell(PhoneEvent::TimedOut { ceremony_id: None })]));
+    let effects = app.typed_alone("271828".to_owned());
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::SetTimer(None, 120))));
+    assert!(
+        app.connected().iter().any(|effect| matches!(effect, Effect::Send(DeviceFrame::Claim(_))))
+    );
+    let effects = app.timed_out(None);
+    assert!(matches!(effects[..], [Effect::Emit(PhoneEvent::TimedOut { ceremony_id: None })]));
     assert!(app.timed_out(None).is_empty() && app.connected().is_empty());
 }

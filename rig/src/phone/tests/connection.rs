@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
 use super::relay::{ScriptedRelay, Stage, soon};
-use crate::phone::reconnect::{Cause, Next, Reconnect};
-use crate::phone::{Codes, Faults, Pace, PhoneEvent, Stopped, Waits};
+use crate::phone::reconnect::{DisconnectCause, Reconnect, ReconnectStep};
+use crate::phone::{Backoff, Codes, Faults, PhoneEvent, StopReason, Waits};
 
 const ZERO: Duration = Duration::ZERO;
 const STOOD: Duration = Duration::from_millis(1);
@@ -18,85 +18,100 @@ fn seconds(s: u64) -> Duration {
     Duration::from_secs(s)
 }
 
-fn pace() -> Pace {
-    Pace { base: seconds(1), cap: seconds(60) }
+fn backoff() -> Backoff {
+    Backoff { base: seconds(1), cap: seconds(60) }
 }
 
 /// The longest wait that may be drawn.
-fn longest(reconnect: &mut Reconnect, cause: Cause, stood: Duration) -> Next {
+fn longest(reconnect: &mut Reconnect, cause: DisconnectCause, stood: Duration) -> ReconnectStep {
     reconnect.after(cause, stood, None, |bound| bound - 1)
 }
 
 #[test]
 fn waits_double_up_to_the_cap_and_begin_anew_after_a_settled_connection() {
-    let mut reconnect = Reconnect::new(pace());
+    let mut reconnect = Reconnect::new(backoff());
     for expected in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
-        assert_eq!(longest(&mut reconnect, Cause::Lost, ZERO), Next::Wait(seconds(expected)));
+        assert_eq!(
+            longest(&mut reconnect, DisconnectCause::Lost, ZERO),
+            ReconnectStep::Wait(seconds(expected))
+        );
     }
-    assert_eq!(longest(&mut reconnect, Cause::Lost, STOOD), Next::Wait(seconds(60)));
-    assert_eq!(longest(&mut reconnect, Cause::Lost, seconds(10)), Next::Wait(seconds(1)));
+    assert_eq!(
+        longest(&mut reconnect, DisconnectCause::Lost, STOOD),
+        ReconnectStep::Wait(seconds(60))
+    );
+    assert_eq!(
+        longest(&mut reconnect, DisconnectCause::Lost, seconds(10)),
+        ReconnectStep::Wait(seconds(1))
+    );
 }
 
 #[test]
 fn the_jitter_is_full() {
-    let mut reconnect = Reconnect::new(pace());
-    let least = reconnect.after(Cause::Lost, ZERO, None, |_| 0);
-    assert_eq!(least, Next::Wait(ZERO));
+    let mut reconnect = Reconnect::new(backoff());
+    let least = reconnect.after(DisconnectCause::Lost, ZERO, None, |_| 0);
+    assert_eq!(least, ReconnectStep::Wait(ZERO));
 }
 
 #[test]
 fn close_codes_say_whether_and_how_soon_to_come_back() {
     let after = |code| {
-        let mut reconnect = Reconnect::new(pace());
-        reconnect.after(Cause::Closed(Some(code)), STOOD, None, |_| 0)
+        let mut reconnect = Reconnect::new(backoff());
+        reconnect.after(DisconnectCause::Closed(Some(code)), STOOD, None, |_| 0)
     };
     for soon in [1001, 1011, 1012, 4401, 4408] {
-        assert_eq!(after(soon), Next::Wait(ZERO), "{soon}");
+        assert_eq!(after(soon), ReconnectStep::Wait(ZERO), "{soon}");
     }
     for later in [1002, 1003, 1007, 1008, 1009, 1013, 4429] {
-        assert_eq!(after(later), Next::Wait(seconds(10)), "{later}");
+        assert_eq!(after(later), ReconnectStep::Wait(seconds(10)), "{later}");
     }
-    assert_eq!(after(4403), Next::Stop(Stopped::Revoked));
-    assert_eq!(after(4409), Next::Stop(Stopped::Replaced));
-    assert_eq!(after(4426), Next::Stop(Stopped::TooOld));
+    assert_eq!(after(4403), ReconnectStep::Stop(StopReason::Revoked));
+    assert_eq!(after(4409), ReconnectStep::Stop(StopReason::Replaced));
+    assert_eq!(after(4426), ReconnectStep::Stop(StopReason::TooOld));
 }
 
 #[test]
 fn a_retry_after_is_kept_within_the_cap() {
     for (asked, waits) in [(7, 7), (3600, 60)] {
-        let cause = Cause::Refused { status: 503, retry_after_s: Some(asked) };
-        let next = Reconnect::new(pace()).after(cause, ZERO, None, |_| 0);
-        assert_eq!(next, Next::Wait(seconds(waits)));
+        let cause = DisconnectCause::Refused { status: 503, retry_after_s: Some(asked) };
+        let next = Reconnect::new(backoff()).after(cause, ZERO, None, |_| 0);
+        assert_eq!(next, ReconnectStep::Wait(seconds(waits)));
     }
 }
 
 #[test]
 fn a_goaway_is_obeyed_as_it_is_and_counts_as_no_failure() {
-    let mut reconnect = Reconnect::new(pace());
+    let mut reconnect = Reconnect::new(backoff());
     let left = Some(Duration::from_millis(1234));
-    let next = reconnect.after(Cause::Closed(Some(1012)), STOOD, left, |bound| bound - 1);
-    assert_eq!(next, Next::Wait(Duration::from_millis(1234)));
-    assert_eq!(longest(&mut reconnect, Cause::Lost, ZERO), Next::Wait(seconds(1)));
-    let next = reconnect.after(Cause::Closed(Some(4403)), STOOD, left, |_| 0);
-    assert_eq!(next, Next::Stop(Stopped::Revoked));
+    let next = reconnect.after(DisconnectCause::Closed(Some(1012)), STOOD, left, |bound| bound - 1);
+    assert_eq!(next, ReconnectStep::Wait(Duration::from_millis(1234)));
+    assert_eq!(
+        longest(&mut reconnect, DisconnectCause::Lost, ZERO),
+        ReconnectStep::Wait(seconds(1))
+    );
+    let next = reconnect.after(DisconnectCause::Closed(Some(4403)), STOOD, left, |_| 0);
+    assert_eq!(next, ReconnectStep::Stop(StopReason::Revoked));
 }
 
 #[test]
 fn proofs_that_are_never_accepted_end_the_phone() {
-    let refused = Cause::Closed(Some(4401));
-    let mut reconnect = Reconnect::new(pace());
+    let refused = DisconnectCause::Closed(Some(4401));
+    let mut reconnect = Reconnect::new(backoff());
     for _ in 0..4 {
-        assert!(matches!(reconnect.after(refused, ZERO, None, |_| 0), Next::Wait(_)));
+        assert!(matches!(reconnect.after(refused, ZERO, None, |_| 0), ReconnectStep::Wait(_)));
     }
     // A welcome in between shows that the relay knows the device.
-    assert!(matches!(reconnect.after(refused, STOOD, None, |_| 0), Next::Wait(_)));
+    assert!(matches!(reconnect.after(refused, STOOD, None, |_| 0), ReconnectStep::Wait(_)));
     for _ in 0..3 {
-        assert!(matches!(reconnect.after(refused, ZERO, None, |_| 0), Next::Wait(_)));
+        assert!(matches!(reconnect.after(refused, ZERO, None, |_| 0), ReconnectStep::Wait(_)));
     }
-    assert_eq!(reconnect.after(refused, ZERO, None, |_| 0), Next::Stop(Stopped::Unknown));
+    assert_eq!(
+        reconnect.after(refused, ZERO, None, |_| 0),
+        ReconnectStep::Stop(StopReason::Unknown)
+    );
 }
 
-async fn stopped(stage: &mut Stage) -> Stopped {
+async fn stopped(stage: &mut Stage) -> StopReason {
     let why = stage
         .sees(
             "the stop",
@@ -109,7 +124,7 @@ async fn stopped(stage: &mut Stage) -> Stopped {
 
 #[tokio::test]
 async fn a_replaced_or_revoked_phone_stays_away() {
-    for (code, why) in [(4409, Stopped::Replaced), (4403, Stopped::Revoked)] {
+    for (code, why) in [(4409, StopReason::Replaced), (4403, StopReason::Revoked)] {
         let relay = ScriptedRelay::new().await;
         let mut stage = relay.phone(Arc::new(Waits), Faults::none());
         let mut line = relay.welcomed().await;
@@ -200,6 +215,6 @@ async fn a_script_breaks_the_socket_and_stops_the_phone() {
     let mut line = relay.welcomed().await;
     stage.handle.stop();
     assert!(line.is_gone().await);
-    assert_eq!(stopped(&mut stage).await, Stopped::Told);
+    assert_eq!(stopped(&mut stage).await, StopReason::Requested);
     assert!(relay.tasks.stop(seconds(20)).await);
 }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use fido_relay_kit::random;
+use fido_relay_kit::tasks::Tasks;
 use fido_relay_proto::device::{AckOf, Answer, Claim, FrameErrorCode, PULL_TYP, PullClaims};
 use fido_relay_proto::http::{PushTarget, SetPush};
 use fido_relay_proto::{CeremonyId, DeviceFrame, DeviceId, Outcome, RelayFrame};
@@ -24,11 +26,9 @@ use super::proofs::verified;
 use super::relay::{CountingCard, a_challenge, an_offer, credential, soon};
 use crate::phone::receiver::seal;
 use crate::phone::{
-    Bed, Codes, DeviceKey, Faults, Pace, Paired, PairingClient, Phone, PhoneEvent, PhoneHandle,
-    PullClient, Receiver, Stopped,
+    Backoff, Codes, DeviceKey, Faults, Paired, PairingClient, Phone, PhoneEvent, PhoneHandle,
+    PullClient, PushReceiver, StopReason, WakeChannel,
 };
-use fido_relay_kit::random;
-use fido_relay_kit::tasks::Tasks;
 
 /// One request of the phone, whose proof holds.
 struct Asked {
@@ -115,18 +115,18 @@ impl Night {
                 });
             }
         });
-        let receiver = Receiver::listen(&tasks).await.unwrap();
+        let receiver = PushReceiver::listen(&tasks).await.unwrap();
         let subscription = receiver.subscribe().unwrap();
         let target = subscription.target().clone();
         let (card, codes) = (Arc::new(CountingCard::default()), Codes::default());
         let socket_url = format!("{}/v1/device/socket", base.replacen("http", "ws", 1));
         let paired = Paired { device_id, socket_url, key };
         let client = PullClient::from(&PairingClient::new().unwrap());
-        let pace = Pace { base: Duration::from_millis(2), cap: Duration::from_millis(20) };
+        let backoff = Backoff { base: Duration::from_millis(2), cap: Duration::from_millis(20) };
         let (handle, events) = Phone::new(paired, card.clone(), Arc::new(codes.clone()))
             .with_faults(faults)
-            .with_pace(pace)
-            .asleep(Bed { subscription, client })
+            .with_backoff(backoff)
+            .asleep(WakeChannel { subscription, client })
             .connect(&tasks);
         Self { asked, events, handle, card, codes, target, tasks }
     }
@@ -240,7 +240,7 @@ async fn a_phone_sets_its_address_sleeps_and_goes_through_a_ceremony_once_it_is_
 
     let offer = an_offer(6);
     let id = offer.ceremony_id;
-    night.codes.tell(id, "271828");
+    night.codes.provide(id, "271828");
     night.wakes(WAKE).await;
     let woken = night.tells("a wake", |event| matches!(event, PhoneEvent::Woken { .. })).await;
     let PhoneEvent::Woken { wake, body } = woken else { unreachable!() };
@@ -310,7 +310,7 @@ async fn a_device_that_the_relay_does_not_know_stops_after_five_refusals() {
         night.next("PUT /v1/device/push").await.refused(401, &format!("m{refusal}"));
     }
     let stopped = night.tells("its end", |event| matches!(event, PhoneEvent::Stopped(_))).await;
-    assert!(matches!(stopped, PhoneEvent::Stopped(Stopped::Unknown)), "{stopped:?}");
+    assert!(matches!(stopped, PhoneEvent::Stopped(StopReason::Unknown)), "{stopped:?}");
     night.ends().await;
 }
 
@@ -320,7 +320,7 @@ async fn a_relay_that_wakes_nobody_is_no_place_to_sleep() {
         let mut night = Night::falls(Faults::none()).await;
         night.next("PUT /v1/device/push").await.refused(status, "n");
         let stopped = night.tells("its end", |event| matches!(event, PhoneEvent::Stopped(_))).await;
-        assert!(matches!(stopped, PhoneEvent::Stopped(Stopped::NoPush)), "{stopped:?}");
+        assert!(matches!(stopped, PhoneEvent::Stopped(StopReason::NoPush)), "{stopped:?}");
         night.ends().await;
     }
 }
@@ -330,7 +330,7 @@ async fn an_error_frame_is_heard_whatever_its_status() {
     let mut night = Night::fell(Faults { wrong_codes: 1, ..Faults::none() }).await;
     let offer = an_offer(6);
     let id = offer.ceremony_id;
-    night.codes.tell(id, "271828");
+    night.codes.provide(id, "271828");
     night.wakes(WAKE).await;
     night.look().await.pulled("s1", &[RelayFrame::Offer(Box::new(offer))]);
     night.acked(id, AckOf::Offer).await;
@@ -357,7 +357,7 @@ async fn an_answer_that_was_lost_is_sent_again_and_the_card_signs_once() {
     let mut night = Night::fell(Faults::none()).await;
     let offer = an_offer(0);
     let (id, challenge) = (offer.ceremony_id, a_challenge(&offer));
-    night.codes.tell(id, "unused");
+    night.codes.provide(id, "unused");
     night.wakes(WAKE).await;
     night.look().await.pulled("s1", &[RelayFrame::Challenge(Box::new(challenge.clone()))]);
     night.acked(id, AckOf::Challenge).await;

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fido_relay_kit::random;
+use fido_relay_kit::tasks::Tasks;
 use fido_relay_proto::device::{
     AckOf, Auth, CardErrorCode, Challenge, Claim, FrameErrorCode, Offer, Preview, SocketLimits,
 };
@@ -23,10 +25,8 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 use crate::phone::{
-    Card, Codes, DeviceKey, Faults, Pace, Paired, Person, Phone, PhoneEvent, PhoneHandle,
+    Backoff, Card, Codes, DeviceKey, Faults, Paired, Person, Phone, PhoneEvent, PhoneHandle,
 };
-use fido_relay_kit::random;
-use fido_relay_kit::tasks::Tasks;
 
 /// No test waits longer for anything; it is no measure of time.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -275,10 +275,10 @@ impl ScriptedRelay {
 
     pub(super) fn phone(&self, person: Arc<dyn Person>, faults: Faults) -> Stage {
         let card = Arc::new(CountingCard::default());
-        let pace = Pace { base: Duration::from_millis(2), cap: Duration::from_millis(20) };
+        let backoff = Backoff { base: Duration::from_millis(2), cap: Duration::from_millis(20) };
         let (handle, events) = Phone::new(self.paired(), card.clone(), person)
             .with_faults(faults)
-            .with_pace(pace)
+            .with_backoff(backoff)
             .connect(&self.tasks);
         Stage { handle, events, card }
     }
@@ -287,7 +287,7 @@ impl ScriptedRelay {
     pub(super) fn phone_with_code(&self, faults: Faults) -> (Stage, Offer) {
         let offer = an_offer(6);
         let codes = Codes::default();
-        codes.tell(offer.ceremony_id, "271828");
+        codes.provide(offer.ceremony_id, "271828");
         (self.phone(Arc::new(codes), faults), offer)
     }
 }

@@ -1,13 +1,13 @@
 //! What a phone keeps between two starts.
 
+use fido_relay_kit::random;
 use fido_relay_proto::device::CardErrorCode;
 use fido_relay_proto::{CeremonyType, DeviceId};
 use serde_json::value::RawValue;
 
 use super::relay::{a_challenge, an_offer};
-use crate::phone::{Card, DeviceKey, KeptCard, Paired, PhoneState, StateError};
+use crate::phone::{Card, DeviceKey, Paired, PhoneState, StateError, StoredCard};
 use crate::softcard::SoftCard;
-use fido_relay_kit::random;
 
 fn state() -> PhoneState {
     PhoneState {
@@ -57,7 +57,7 @@ fn another_file_is_not_taken_for_a_state() {
 fn a_kept_card_is_on_disk_before_its_answer_leaves_the_phone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("phone.json");
-    let card = KeptCard::new(SoftCard::new(), state(), path.clone());
+    let card = StoredCard::new(SoftCard::new(), state(), path.clone());
     let mut challenge = a_challenge(&an_offer(0));
     // The empty card: nothing to sign with.
     assert_eq!(card.sign(&challenge).unwrap_err(), CardErrorCode::new(602).unwrap());
@@ -75,7 +75,7 @@ fn a_kept_card_is_on_disk_before_its_answer_leaves_the_phone() {
 
     let state = PhoneState::load(&path).unwrap().unwrap();
     let again = SoftCard::from_json(state.card.as_ref().unwrap().get()).unwrap();
-    let again = KeptCard::new(again, state, path.clone());
+    let again = StoredCard::new(again, state, path.clone());
     assert_eq!(id(&again.sign(&a_challenge(&an_offer(0))).unwrap()), made);
 
     std::fs::remove_dir_all(folder.path()).unwrap();

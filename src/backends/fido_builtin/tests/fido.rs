@@ -9,6 +9,7 @@ use fido_relay_proto::http::{
     Algorithm, Attachment, Attestation, Requirement, Transaction, TransactionField, UpstreamOptions,
 };
 use fido_relay_proto::{CeremonyType, PlainText, Reason};
+use fido_relay_rig::softcard::{AttestationStyle, SoftCard};
 use fido_relay_webauthn::{Bytes, bytes};
 use serde_json::{Value, json};
 
@@ -17,7 +18,6 @@ use super::super::credentials::hash_text;
 use super::bench::{Bench, make, raw, request, settings, sign};
 use crate::core::ceremony::{Approval, Begun, TxBinding, UpstreamSession, Verdict};
 use crate::ports::Fido as _;
-use fido_relay_rig::softcard::{AttestationStyle, SoftCard};
 
 const REGISTRATION: CeremonyType = CeremonyType::Registration;
 const AUTHENTICATION: CeremonyType = CeremonyType::Authentication;

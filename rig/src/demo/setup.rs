@@ -1,5 +1,5 @@
-//! Setting the stage: a relay, a bank with its API key, and a paired phone, all on loopback and in
-//! a directory of the caller's.
+//! Starting the demo: a relay, a bank with its API key, and a paired phone, on loopback and in a
+//! directory of the caller's.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fido_relay_kit::clock::Clock;
+use fido_relay_kit::tasks::Tasks;
 use fido_relay_proto::ClientId;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::text::InvalidText;
@@ -16,74 +18,59 @@ use url::Url;
 use super::bank::{Account, Bank};
 use super::initiator::{CallError, Initiator};
 use super::narrate::Narrator;
-use super::person::{self, CardHolder, Drawer, Manner};
+use super::person::{self, CardHolder, CardSet, CodeSource};
 use super::{payment, site, vapid_key, web};
 use crate::host::{HostError, HostedRelay, RelayHost};
 use crate::phone::{
-    Bed, DeviceKey, Faults, KeyError, Paired, PairingClient, PairingError, Phone, PhoneEvent,
-    PhoneHandle, PullClient, Receiver,
+    DeviceKey, Faults, KeyError, Paired, PairingClient, PairingError, Phone, PhoneEvent,
+    PhoneHandle, PullClient, PushReceiver, WakeChannel,
 };
-use fido_relay_kit::clock::Clock;
-use fido_relay_kit::tasks::Tasks;
 
-/// How long the phone may take to be welcomed.
 const WELCOME_LIMIT: Duration = Duration::from_secs(20);
-/// How long bank and phone may take to end.
+/// Limit for bank and phone to end.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-/// More than a browser on a busy machine takes to load the page again.
+/// More than a browser on a busy machine needs to reload the page.
 const LEFT_LIMIT: Duration = Duration::from_secs(10);
-/// The shortest that the relay's settings allow.
+/// The shortest mute that the relay's configuration allows.
 const NOT_ME_MUTE: Duration = Duration::from_secs(60);
 
-/// What is to be staged.
 #[derive(Debug)]
-pub struct Cast {
+pub struct DemoOptions {
     /// The bank's port on loopback; 0 for any.
     pub port: u16,
-    /// How the person comes by the code.
-    pub manner: Manner,
-    /// What the phone does wrong.
+    pub code_source: CodeSource,
     pub faults: Faults,
 }
 
-/// Why the stage cannot be set.
+/// Why the demo does not start.
 #[derive(Debug, thiserror::Error)]
-pub enum StageError {
-    /// The bank's port.
+pub enum DemoError {
     #[error("the bank cannot listen on 127.0.0.1:{0}: {1}")]
     Listen(u16, #[source] std::io::Error),
     /// The relay, or the bank's client of it.
     #[error(transparent)]
     Host(#[from] HostError),
-    /// A name in the demo.
     #[error("the demo's names do not hold: {0}")]
     Names(#[from] InvalidText),
-    /// The relay's address.
     #[error("the relay's address does not hold: {0}")]
     Address(#[from] url::ParseError),
-    /// The initiator API.
     #[error("the bank cannot use the relay: {0}")]
     Call(#[from] CallError),
-    /// The phone's key.
     #[error("the phone has no key: {0}")]
     Key(#[from] KeyError),
-    /// Pairing.
     #[error("the phone cannot be paired: {0}")]
     Pairing(#[from] PairingError),
-    /// The phone's socket.
     #[error("the phone is not welcomed by the relay: {0}")]
     Phone(String),
-    /// The phone's push service.
     #[error("the phone's push service cannot listen on 127.0.0.1: {0}")]
-    Receiver(#[source] std::io::Error),
-    /// The relay's key for push services.
+    PushReceiver(#[source] std::io::Error),
     #[error("the relay's key for push services cannot be written: {0}")]
     VapidKey(#[source] std::io::Error),
 }
 
-impl StageError {
-    /// What can be done about it, where that does not follow from the error itself.
+impl DemoError {
+    /// What to do, where it does not follow from the error itself.
     #[must_use]
     pub fn remedy(&self) -> Option<String> {
         match self {
@@ -107,80 +94,81 @@ impl StageError {
             | Self::Call(_)
             | Self::Key(_)
             | Self::Pairing(_)
-            | Self::Receiver(_)
+            | Self::PushReceiver(_)
             | Self::VapidKey(_)
             | Self::Phone(_) => None,
         }
     }
 }
 
-/// Everything that runs.
+/// A running demo.
 #[derive(Debug)]
-pub struct Stage {
+pub struct Demo {
     relay: Box<dyn HostedRelay>,
     bank: Bank,
     bank_url: Url,
-    handset: Handset,
+    phone_parts: DemoPhone,
     phone: PhoneHandle,
     tasks: Tasks,
 }
 
-/// What stays of the phone, whether it holds a socket or sleeps.
+/// The parts of the phone, which is started anew to sleep or to hold a socket.
 #[derive(Debug)]
-struct Handset {
+struct DemoPhone {
     paired: Paired,
-    drawer: Arc<Drawer>,
+    cards: Arc<CardSet>,
     holder: CardHolder,
     faults: Faults,
     client: PairingClient,
-    receiver: Receiver,
+    receiver: PushReceiver,
 }
 
-impl Handset {
-    /// Starts the phone, and waits until the relay can reach it.
+impl DemoPhone {
+    /// Starts the phone and waits until the relay can reach it.
     async fn start(
         &self,
         asleep: bool,
         bank: &Bank,
         tasks: &Tasks,
-    ) -> Result<PhoneHandle, StageError> {
-        let (card, person) = (self.drawer.clone(), Arc::new(self.holder.clone()));
+    ) -> Result<PhoneHandle, DemoError> {
+        let (card, person) = (self.cards.clone(), Arc::new(self.holder.clone()));
         let mut phone =
             Phone::new(self.paired.clone(), card, person).with_faults(self.faults.clone());
         if asleep {
             let subscription = self.receiver.subscribe()?;
-            phone = phone.asleep(Bed { subscription, client: PullClient::from(&self.client) });
+            phone =
+                phone.asleep(WakeChannel { subscription, client: PullClient::from(&self.client) });
         }
         let (phone, mut events) = phone.connect(tasks);
         welcomed(&mut events).await?;
-        tasks.spawn("phone's story", person::tell(bank.clone(), events));
+        tasks.spawn("phone's story", person::narrate_events(bank.clone(), events));
         Ok(phone)
     }
 }
 
-impl Stage {
-    /// Starts relay, bank and phone, and pairs the phone. The directory is the relay's until
-    /// [`Stage::clear`].
+impl Demo {
+    /// Starts relay, bank and phone, and pairs the phone. The relay uses the directory until
+    /// [`Demo::stop`].
     ///
     /// # Errors
-    /// [`StageError`].
-    pub async fn set(
+    /// [`DemoError`].
+    pub async fn start(
         host: &dyn RelayHost,
         directory: &Path,
-        cast: Cast,
+        options: DemoOptions,
         clock: Arc<dyn Clock>,
         narrator: Narrator,
-    ) -> Result<Self, StageError> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, cast.port));
+    ) -> Result<Self, DemoError> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, options.port));
         let listener = TcpListener::bind(address).await;
-        let listener = listener.map_err(|error| StageError::Listen(cast.port, error))?;
+        let listener = listener.map_err(|error| DemoError::Listen(options.port, error))?;
         let bank_address =
-            listener.local_addr().map_err(|error| StageError::Listen(cast.port, error))?;
+            listener.local_addr().map_err(|error| DemoError::Listen(options.port, error))?;
         let bank_url = Url::parse(&format!("http://{bank_address}/"))?;
 
         let relay = start_relay(host, directory).await?;
         let relay_url = Url::parse(&format!("{}/", relay.url().trim_end_matches('/')))?;
-        let (initiator, client_id) = admit_bank(&*relay, relay_url.clone()).await?;
+        let (initiator, client_id) = create_bank_client(&*relay, relay_url.clone()).await?;
 
         let account = Account {
             client_id,
@@ -195,74 +183,70 @@ impl Stage {
         let tasks = Tasks::default();
         let bank = Bank::new(initiator.clone(), account, clock, narrator, tasks.clone());
         web::serve(listener, site::router(bank.clone()), &tasks)
-            .map_err(|error| StageError::Listen(cast.port, error))?;
+            .map_err(|error| DemoError::Listen(options.port, error))?;
 
         let pairing = initiator.open_pairing(username).await?;
         let name = "Ada's phone".to_owned().try_into()?;
         let key = DeviceKey::generate()?;
         let client = PairingClient::new()?;
         let paired = client.pair(&relay_url, &pairing.pairing_token, Some(name), key).await?;
-        let handset = Handset {
+        let phone_parts = DemoPhone {
             paired,
-            drawer: Arc::new(Drawer::default()),
-            holder: CardHolder::new(bank.clone(), cast.manner),
-            faults: cast.faults,
+            cards: Arc::new(CardSet::default()),
+            holder: CardHolder::new(bank.clone(), options.code_source),
+            faults: options.faults,
             client,
-            receiver: Receiver::listen(&tasks).await.map_err(StageError::Receiver)?,
+            receiver: PushReceiver::listen(&tasks).await.map_err(DemoError::PushReceiver)?,
         };
-        let phone = handset.start(false, &bank, &tasks).await?;
-        Ok(Self { relay, bank, bank_url, handset, phone, tasks })
+        let phone = phone_parts.start(false, &bank, &tasks).await?;
+        Ok(Self { relay, bank, bank_url, phone_parts, phone, tasks })
     }
 
-    /// The app leaves the screen: from now on only a push reaches the phone.
+    /// Restarts the phone without a socket, so that only a push reaches it.
     ///
     /// # Errors
-    /// [`StageError`].
-    pub async fn phone_sleeps(&mut self) -> Result<(), StageError> {
-        self.begin_phone(true).await
+    /// [`DemoError`].
+    pub async fn phone_sleeps(&mut self) -> Result<(), DemoError> {
+        self.restart_phone(true).await
     }
 
-    /// The app is on the screen again, and holds its socket.
+    /// Restarts the phone with a socket.
     ///
     /// # Errors
-    /// [`StageError`].
-    pub async fn phone_holds(&mut self) -> Result<(), StageError> {
-        self.begin_phone(false).await
+    /// [`DemoError`].
+    pub async fn phone_connects(&mut self) -> Result<(), DemoError> {
+        self.restart_phone(false).await
     }
 
-    async fn begin_phone(&mut self, asleep: bool) -> Result<(), StageError> {
+    async fn restart_phone(&mut self, asleep: bool) -> Result<(), DemoError> {
         self.phone.stop();
         self.phone.ended().await;
-        self.phone = self.handset.start(asleep, &self.bank, &self.tasks).await?;
+        self.phone = self.phone_parts.start(asleep, &self.bank, &self.tasks).await?;
         Ok(())
     }
 
-    /// The bank.
     #[must_use]
     pub fn bank(&self) -> &Bank {
         &self.bank
     }
 
-    /// Where the bank's page is.
     #[must_use]
     pub fn bank_url(&self) -> &Url {
         &self.bank_url
     }
 
-    /// Where the relay is.
     #[must_use]
     pub fn relay_url(&self) -> String {
         self.relay.url()
     }
 
-    /// The phone.
     #[must_use]
     pub fn phone(&self) -> &PhoneHandle {
         &self.phone
     }
 
-    /// Ends everything; tells whether it ended in time.
-    pub async fn clear(self) -> bool {
+    /// Stops everything, and tells whether it ended in time.
+    pub async fn stop(self) -> bool {
         self.phone.stop();
         let ours = self.tasks.stop(STOP_LIMIT).await;
         self.relay.stop().await && ours
@@ -272,21 +256,21 @@ impl Stage {
 async fn start_relay(
     host: &dyn RelayHost,
     directory: &Path,
-) -> Result<Box<dyn HostedRelay>, StageError> {
+) -> Result<Box<dyn HostedRelay>, DemoError> {
     let data_dir = directory.join("data");
     let key_file = directory.join("vapid.pem");
-    vapid_key::write(&key_file, &DeviceKey::generate()?).map_err(StageError::VapidKey)?;
+    vapid_key::write(&key_file, &DeviceKey::generate()?).map_err(DemoError::VapidKey)?;
     let settings = [
         ("FIDO_RELAY_LISTEN", "127.0.0.1:0"),
         ("FIDO_RELAY_DATA_DIR", &*data_dir.to_string_lossy()),
         ("FIDO_RELAY_TENANT__RP_NAME", "Harbour Bank"),
-        // Whoever tries things out says no more often, and starts over sooner, than a customer.
+        // People who try the demo decline and repeat more often than customers.
         ("FIDO_RELAY_PROMPTS__FREE", "1000"),
         ("FIDO_RELAY_PROMPTS__PER_HOUR", "1000"),
         ("FIDO_RELAY_PROMPTS__DECLINED_QUIET_S", "0"),
         ("FIDO_RELAY_PROMPTS__NOT_ME_MUTE_S", &NOT_ME_MUTE.as_secs().to_string()),
         ("FIDO_RELAY_PROMPTS__WRONG_CODES_PER_DAY", "1000"),
-        // The phone's push service is on this machine, and no page waits to see whether it wakes.
+        // The push service is on this machine, so a delay would hide nothing.
         ("FIDO_RELAY_PUSH__AFTER_MS", "0"),
         ("FIDO_RELAY_PUSH__WEBPUSH__KEY_FILE", &*key_file.to_string_lossy()),
         ("FIDO_RELAY_PUSH__WEBPUSH__CONTACT", "mailto:demo@harbour.example"),
@@ -295,11 +279,11 @@ async fn start_relay(
     Ok(host.start(&settings).await?)
 }
 
-/// What an operator does with `fido-relay client create`: the bank becomes a client of the relay.
-async fn admit_bank(
+/// Makes the bank a client of the relay, as `fido-relay client create` does.
+async fn create_bank_client(
     relay: &dyn HostedRelay,
     relay_url: Url,
-) -> Result<(Initiator, ClientId), StageError> {
+) -> Result<(Initiator, ClientId), DemoError> {
     let scopes = vec![
         Scope::CeremonyAuth,
         Scope::CeremonyReg,
@@ -313,7 +297,7 @@ async fn admit_bank(
     Ok((Initiator::new(relay_url, key)?, id))
 }
 
-async fn welcomed(events: &mut tokio::sync::mpsc::Receiver<PhoneEvent>) -> Result<(), StageError> {
+async fn welcomed(events: &mut tokio::sync::mpsc::Receiver<PhoneEvent>) -> Result<(), DemoError> {
     let mut trouble = "no answer".to_owned();
     let connected = async {
         while let Some(event) = events.recv().await {
@@ -344,7 +328,7 @@ async fn welcomed(events: &mut tokio::sync::mpsc::Receiver<PhoneEvent>) -> Resul
     };
     match tokio::time::timeout(WELCOME_LIMIT, connected).await {
         Ok(true) => Ok(()),
-        Ok(false) | Err(_) => Err(StageError::Phone(trouble)),
+        Ok(false) | Err(_) => Err(DemoError::Phone(trouble)),
     }
 }
 
@@ -358,8 +342,8 @@ mod tests {
             (ErrorKind::AddrInUse, "choose another --port (0 takes any that is free)"),
             (ErrorKind::PermissionDenied, "choose a --port above 1023, such as 8080"),
         ] {
-            let told = StageError::Listen(80, kind.into()).remedy().unwrap();
-            assert!(told.contains(remedy), "{told}");
+            let remedy_text = DemoError::Listen(80, kind.into()).remedy().unwrap();
+            assert!(remedy_text.contains(remedy), "{remedy_text}");
         }
     }
 }

@@ -1,42 +1,45 @@
-//! How an ending is told to the person in front of the page: what happened, and what to do.
+//! Texts for the customer about an outcome: what happened, and what to do.
 //!
-//! What went wrong at the card is told on the phone, which is in the card holder's hand; a page
-//! may be in anybody's. So no text here depends on a card error.
+//! No text depends on a card error: the phone shows it to the card holder, while the page may be open
+//! on another person's screen.
 
 use fido_relay_proto::{CeremonyType, Outcome, Reason};
 use serde::Serialize;
 
-use super::request::Settled;
+use super::request::Settlement;
 
-/// An ending in plain words.
+/// A text for the customer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Words {
+pub struct UserMessage {
     /// What happened, in a few words.
     pub headline: &'static str,
-    /// The same in a sentence.
     pub detail: &'static str,
-    /// What to do now; empty when there is nothing to do.
+    /// Empty when there is nothing to do.
     pub advice: &'static str,
 }
 
-const fn words(headline: &'static str, detail: &'static str, advice: &'static str) -> Words {
-    Words { headline, detail, advice }
+const fn message(
+    headline: &'static str,
+    detail: &'static str,
+    advice: &'static str,
+) -> UserMessage {
+    UserMessage { headline, detail, advice }
 }
 
-/// The words for an outcome that the backend has read from the relay.
+/// The text for an outcome that the backend has read from the relay.
 #[must_use]
-pub fn of(ceremony_type: CeremonyType, outcome: Outcome, reason: Option<Reason>) -> Words {
+pub fn of(ceremony_type: CeremonyType, outcome: Outcome, reason: Option<Reason>) -> UserMessage {
     let registers = ceremony_type == CeremonyType::Registration;
     match outcome {
         Outcome::Succeeded => success(ceremony_type),
         Outcome::Denied => match reason {
-            Some(Reason::NotMe) => words(
+            Some(Reason::NotMe) => message(
                 "Reported on your phone",
                 "Somebody answered “That was not me” on the phone. Nothing was done.",
                 "If it was you, start again: this page then says when the phone rings again. If it \
                  was not you who started this, close the page and call the bank.",
             ),
-            Some(_) | None => words(
+            Some(_) | None => message(
                 "Declined on your phone",
                 "Somebody answered “No” on the phone. Nothing was done.",
                 "If that was a slip, start again.",
@@ -45,38 +48,38 @@ pub fn of(ceremony_type: CeremonyType, outcome: Outcome, reason: Option<Reason>)
         Outcome::Rejected | Outcome::Failed
             if registers && reason == Some(Reason::AlreadyRegistered) =>
         {
-            words(
+            message(
                 "This card is registered already",
                 "Nothing was changed: the card signs you in as before.",
                 "Use it to sign in, or register another card beside it.",
             )
         }
-        Outcome::Rejected if registers => words(
+        Outcome::Rejected if registers => message(
             "The card was not accepted",
             "Your card answered, but the answer did not pass the check. Nothing was registered.",
             "Repeat with the same card: it may hold a key that nobody knows. Or take another card.",
         ),
-        Outcome::Rejected => words(
+        Outcome::Rejected => message(
             "The card was not accepted",
             "Your card answered, but the answer did not fit what is registered for you.",
             "Use the card that you registered here, and start again.",
         ),
         Outcome::Failed => failure(ceremony_type, reason),
-        Outcome::Expired => words(
+        Outcome::Expired => message(
             "Time ran out",
             "Nobody finished this on the phone in time. Nothing was done.",
             "Have the phone and the card at hand, and start again.",
         ),
         Outcome::Cancelled => {
-            words("Cancelled", "You stopped this before it was finished. Nothing was done.", "")
+            message("Cancelled", "You stopped this before it was finished. Nothing was done.", "")
         }
-        Outcome::Indeterminate if registers => words(
+        Outcome::Indeterminate if registers => message(
             "Not confirmed",
             "Your card answered, but the connection broke before the answer was confirmed. \
              The card may be registered or not.",
             "Sign in with it to find out, before you register it again.",
         ),
-        Outcome::Indeterminate => words(
+        Outcome::Indeterminate => message(
             "Not confirmed",
             "Your card answered, but the connection broke before the answer was confirmed. \
              We treat it as not approved.",
@@ -85,19 +88,19 @@ pub fn of(ceremony_type: CeremonyType, outcome: Outcome, reason: Option<Reason>)
     }
 }
 
-/// The words for a proven success, by what it has led to.
+/// The text for a proven success, by its effect.
 #[must_use]
-pub fn settled(settled: &Settled) -> Words {
+pub fn settled(settled: &Settlement) -> UserMessage {
     match settled {
-        Settled::Registered => success(CeremonyType::Registration),
-        Settled::SignedIn(_) => success(CeremonyType::Authentication),
-        Settled::Paid => success(CeremonyType::Approval),
-        Settled::PaidBefore => words(
+        Settlement::Registered => success(CeremonyType::Registration),
+        Settlement::SignedIn(_) => success(CeremonyType::Authentication),
+        Settlement::Paid => success(CeremonyType::Approval),
+        Settlement::PaidBefore => message(
             "Payment approved",
             "It had been approved before, in another tab. The bank makes it once.",
             "",
         ),
-        Settled::SignedOut => words(
+        Settlement::SignedOut => message(
             "Not approved",
             "Your card confirmed it, but you were signed out by then. The payment was not made.",
             "Sign in, and approve it then.",
@@ -105,10 +108,10 @@ pub fn settled(settled: &Settled) -> Words {
     }
 }
 
-/// The words for a success that the backend could not prove: the page must not show success.
+/// The text for a success without a valid token, which must not look like a success.
 #[must_use]
-pub fn unproven() -> Words {
-    words(
+pub fn unproven() -> UserMessage {
+    message(
         "Not confirmed",
         "The relay reports a success, but its signed result did not pass the bank's check. \
          We treat it as not approved.",
@@ -116,15 +119,15 @@ pub fn unproven() -> Words {
     )
 }
 
-const fn success(ceremony_type: CeremonyType) -> Words {
+const fn success(ceremony_type: CeremonyType) -> UserMessage {
     match ceremony_type {
-        CeremonyType::Registration => words(
+        CeremonyType::Registration => message(
             "Card registered",
             "From now on, this card signs you in and approves your payments.",
             "",
         ),
-        CeremonyType::Authentication => words("You are signed in", "Your card confirmed it.", ""),
-        CeremonyType::Approval => words(
+        CeremonyType::Authentication => message("You are signed in", "Your card confirmed it.", ""),
+        CeremonyType::Approval => message(
             "Payment approved",
             "Confirmed with your card, for exactly the lines that are shown here.",
             "",
@@ -132,10 +135,10 @@ const fn success(ceremony_type: CeremonyType) -> Words {
     }
 }
 
-fn failure(ceremony_type: CeremonyType, reason: Option<Reason>) -> Words {
+fn failure(ceremony_type: CeremonyType, reason: Option<Reason>) -> UserMessage {
     let registers = ceremony_type == CeremonyType::Registration;
     match reason {
-        Some(Reason::WrongCode) => words(
+        Some(Reason::WrongCode) => message(
             "The code was wrong",
             "The code was typed wrongly three times, so it is void now.",
             "Start again and type the new code. The bank never asks you to read it to anybody.",
@@ -147,12 +150,12 @@ fn failure(ceremony_type: CeremonyType, reason: Option<Reason>) -> Words {
             | Reason::UpstreamUnknown
             | Reason::SessionExpired
             | Reason::Interrupted,
-        ) => words(
+        ) => message(
             "That did not work",
             "The service that checks cards could not take part.",
             "Try again shortly.",
         ),
-        Some(reason) if reason.is_about_card() => words(
+        Some(reason) if reason.is_about_card() => message(
             "The card could not do it",
             if registers {
                 "Something went wrong between the phone and the card. Nothing was done."
@@ -167,7 +170,7 @@ fn failure(ceremony_type: CeremonyType, reason: Option<Reason>) -> Words {
                  first; then start again."
             },
         ),
-        Some(_) | None => words(
+        Some(_) | None => message(
             "That did not work",
             "This could not be finished. Nothing was done.",
             "Start again.",
@@ -191,10 +194,10 @@ mod tests {
 
     #[test]
     fn a_page_is_told_the_same_of_every_card_error() {
-        let told = |reason| of(CeremonyType::Authentication, Outcome::Failed, Some(reason));
+        let text = |reason| of(CeremonyType::Authentication, Outcome::Failed, Some(reason));
         for reason in [Reason::NoCredential, Reason::PinNotSet, Reason::CardFull, Reason::Card(613)]
         {
-            assert_eq!(told(reason), told(Reason::PinFailed));
+            assert_eq!(text(reason), text(Reason::PinFailed));
         }
     }
 

@@ -11,15 +11,18 @@ ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
+COPY kit ./kit
 COPY proto ./proto
+COPY rig ./rig
 COPY webauthn ./webauthn
 COPY src ./src
+# Without the feature `rig`: demo, phone and bench have no business beside a relay that serves.
 # The registry and the target directory are caches of the builder, not layers of the image.
 # COPY creates its target directory with mode 0755 but keeps the modes of the copied contents, so the
 # data directory is inside a directory that is copied.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --profile dist --locked --bin fido-relay \
+    cargo build --profile dist --locked --no-default-features --bin fido-relay \
     && cp target/dist/fido-relay /fido-relay \
     && install -d -m 0700 /volumes/data
 

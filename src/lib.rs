@@ -18,13 +18,11 @@ pub mod fault_point;
 pub mod journal;
 pub mod metrics;
 pub mod node;
-pub mod phone;
 pub mod ports;
 mod private_file;
 pub mod rfc3339;
 pub mod schema;
 pub mod security;
 pub mod serve;
-pub mod softcard;
-pub mod tasks;
-pub mod trust;
+
+pub use fido_relay_kit::{tasks, trust};

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fido_relay_proto::http::PushTarget;
+use fido_relay_rig::phone::DeviceKey;
 use serde_json::{Value, json};
 
 use self::stage::{ACTS, AUDIENCE, Act, Stage};
 use super::*;
 use crate::backends::embedded::{LocalBus, RevocationList};
-use crate::phone::DeviceKey;
 use crate::ports::{BoxFuture, Position, PushFailure, Unpushable, Wake};
 
 /// A clock that stands until it is set.

@@ -2,21 +2,18 @@
 
 mod administration;
 pub mod audit;
-mod bench;
 mod card;
 mod client;
 mod config;
-pub mod demo;
 mod device;
 mod doctor;
 mod health;
 mod log;
 mod pairing;
-mod phone;
+#[cfg(feature = "rig")]
+pub mod rig;
 mod schema;
-mod scratch;
 mod serve;
-mod signals;
 mod user;
 mod webhook;
 
@@ -74,9 +71,11 @@ enum Command {
     /// Run the relay
     Serve(serve::Arguments),
     /// Play the whole loop on this machine: relay, page, phone, card
-    Demo(demo::Arguments),
+    #[cfg(feature = "rig")]
+    Demo(fido_relay_rig::demo::Arguments),
     /// Measure what an idle phone costs and what a ceremony takes
-    Bench(bench::Arguments),
+    #[cfg(feature = "rig")]
+    Bench(fido_relay_rig::bench::Arguments),
     /// Print the configuration in effect, with the source of each value
     Config(config::Arguments),
     /// Create, list and remove the initiators that may open ceremonies
@@ -92,7 +91,8 @@ enum Command {
     /// Show, unlock or remove a user
     User(user::Arguments),
     /// A simulated app and card against any relay, for a terminal or a script
-    Phone(Box<phone::Arguments>),
+    #[cfg(feature = "rig")]
+    Phone(Box<fido_relay_rig::phone_command::Arguments>),
     /// Ask the relay of this configuration whether it is alive
     Health(health::Arguments),
     /// Verify and export the audit log, verify receipts
@@ -124,12 +124,7 @@ impl Failure {
         }
     }
 
-    /// A signal ended it before it was done: the exit code that shells give for that signal.
-    fn stopped(by: signals::Stop) -> Self {
-        Self { text: "interrupted".to_owned(), code: by.exit_code() }
-    }
-
-    /// The arguments or the configuration are wrong: exit code 2.
+    /// It was asked for wrongly, or the configuration is wrong: exit code 2.
     pub fn usage(text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), code: 2 }
     }
@@ -141,8 +136,14 @@ pub fn main() -> ExitCode {
     let Arguments { file, command } = Arguments::parse();
     let done = match command {
         Command::Serve(arguments) => serve::run(&file, &arguments),
-        Command::Demo(arguments) => demo::run(arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
+        #[cfg(feature = "rig")]
+        Command::Demo(arguments) => {
+            fido_relay_rig::demo::run(arguments, &rig::Host).map_err(Failure::from)
+        }
+        #[cfg(feature = "rig")]
+        Command::Bench(arguments) => {
+            fido_relay_rig::bench::run(&arguments, &rig::Host).map_err(Failure::from)
+        }
         Command::Config(arguments) => config::run(&file, &arguments),
         Command::Client(arguments) => client::run(&file, arguments),
         Command::Webhook(arguments) => webhook::run(&file, arguments),
@@ -150,7 +151,10 @@ pub fn main() -> ExitCode {
         Command::Device(arguments) => device::run(&file, arguments),
         Command::Card(arguments) => card::run(&file, arguments),
         Command::User(arguments) => user::run(&file, arguments),
-        Command::Phone(arguments) => phone::run(&arguments),
+        #[cfg(feature = "rig")]
+        Command::Phone(arguments) => {
+            block_on(async { Ok(fido_relay_rig::phone_command::run(&arguments).await?) })
+        }
         Command::Health(arguments) => health::run(&file, &arguments),
         Command::Audit(arguments) => audit::run(&file, &arguments),
         Command::Schema(arguments) => schema::run(&arguments),

@@ -7,11 +7,11 @@ use fido_relay_proto::Username;
 use fido_relay_proto::http::{OpenPairing, OpenedPairing};
 use qrcode::QrCode;
 use qrcode::render::unicode::Dense1x2;
+use url::Url;
 
 use super::administration::Administration;
 use super::{ConfigFile, Failure, answer, block_on, complain, show};
 use crate::config::is_loopback;
-use crate::phone::PairingLink;
 
 /// Works on the relay that runs in this configuration's data directory, or on its store when none
 /// does.
@@ -68,7 +68,9 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
 
 /// A remark on a link to a loopback address, which on a phone is the phone itself.
 fn unreachable_for_phones(uri: &str) -> Option<String> {
-    let PairingLink { relay, .. } = uri.parse().ok()?;
+    let link = Url::parse(uri).ok()?;
+    let (_, relay) = link.query_pairs().find(|(name, _)| name == "relay")?;
+    let relay = Url::parse(&relay).ok()?;
     let port = relay.port_or_known_default()?;
     is_loopback(&relay).then(|| {
         format!(

@@ -1,9 +1,9 @@
 //! `fido-relay serve`: runs the relay until a signal stops it.
 
 use clap::Args;
+use fido_relay_kit::signals::Signals;
 use futures::FutureExt as _;
 
-use super::signals::Signals;
 use super::{ConfigFile, Failure, doctor, log};
 use crate::config::{Config, Upstream};
 use crate::serve::{self, DataDirectory, RunningServer, StartError};

@@ -13,10 +13,11 @@ pub mod keys;
 pub mod limits;
 pub mod origin;
 pub mod pull_proof;
-pub mod random;
 pub mod receipt;
 pub mod record;
 pub mod refusals;
 pub mod result_token;
 pub(crate) mod signing_key;
 pub mod ticket;
+
+pub use fido_relay_kit::random;

@@ -9,7 +9,6 @@ use fido_relay::app::devices::{self, Device, UserKey};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::{Event, Verdict, VerifiedAnswer};
 use fido_relay::core::prompt_limits::CodeAttempts;
-use fido_relay::phone::DeviceKey;
 use fido_relay::ports::{
     Batch, BoxFuture, Bucket, Completion, Revision, SecurityEventKind, Store, StoreError,
 };
@@ -18,6 +17,7 @@ use fido_relay_proto::http::Platform;
 use fido_relay_proto::{
     Binding, CardId, DeviceId, NodeId, Outcome, Reason, TenantId, UnixMillis, Username,
 };
+use fido_relay_rig::phone::DeviceKey;
 
 use crate::support::acts::{add_device, events};
 use crate::support::bare_relay::BareRelay;

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use fido_relay::phone::Paired;
 use fido_relay::serve::STORE_FILE;
-use fido_relay::softcard::SoftCard;
 use fido_relay_proto::device::{Challenge, NoticeEvent};
 use fido_relay_proto::http::{CardAttestation, CardList, OpenedCeremony, Status};
 use fido_relay_proto::{Outcome, Reason, RelayFrame};
+use fido_relay_rig::phone::Paired;
+use fido_relay_rig::softcard::SoftCard;
 use serde_json::{Value, json};
 
 use crate::audit::lines;

@@ -205,7 +205,7 @@ async fn an_idempotency_key_stands_for_a_day() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pairing_token_is_void_after_ten_minutes() {
-    use fido_relay::phone::DeviceKey;
+    use fido_relay_rig::phone::DeviceKey;
     let relay = PaperRelay::start().await;
     let opened =
         relay.call("POST", "/v1/pairings", &relay.key, &json!({ "username": "ada" })).await;

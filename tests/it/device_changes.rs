@@ -3,10 +3,12 @@
 
 use std::time::Duration;
 
-use fido_relay::phone::{self, DeviceKey, Faults, Paired, PairingError, PhoneEvent, Stopped};
 use fido_relay_proto::device::{KEY_POSSESSION_TYP, KEY_ROTATION_TYP, KeyClaims, NoticeEvent};
 use fido_relay_proto::http::{DeviceList, DeviceView, RotatedDeviceKey};
 use fido_relay_proto::{DeviceId, RelayFrame};
+use fido_relay_rig::phone::{
+    self, DeviceKey, Faults, Paired, PairingError, PhoneEvent, StopReason,
+};
 use reqwest::Response;
 use serde_json::{Value, json};
 
@@ -470,7 +472,7 @@ async fn a_key_is_exchanged_with_a_relay_that_answers_and_for_a_device_that_is_p
     let path = format!("/v1/devices/{}", scene.ada.device_id);
     let mut ada = scene.relay.connect(scene.ada.clone(), Faults::none()).await;
     assert_eq!(scene.initiator.delete(&path).await.status(), 204);
-    let stopped = |event: &PhoneEvent| matches!(event, PhoneEvent::Stopped(Stopped::Revoked));
+    let stopped = |event: &PhoneEvent| matches!(event, PhoneEvent::Stopped(StopReason::Revoked));
     ada.until(stopped).await;
     let refused = phone::rotate_key(&scene.ada, &DeviceKey::generate().unwrap()).await;
     assert!(matches!(refused, Err(PairingError::Refused { status: 401, .. })), "{refused:?}");

@@ -5,8 +5,8 @@ pub(crate) mod jws;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
-use fido_relay::phone::{DeviceKey, Paired};
 use fido_relay_proto::DeviceId;
+use fido_relay_rig::phone::{DeviceKey, Paired};
 use serde_json::{Value, json};
 
 use self::jws::{

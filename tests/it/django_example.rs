@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use fido_relay::phone::PhoneEvent;
+use fido_relay_rig::phone::PhoneEvent;
 use reqwest::header::{COOKIE, HOST, SET_COOKIE};
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -86,7 +86,7 @@ fn python() -> Option<PathBuf> {
 async fn confirm(phone: &mut TestPhone, told: &Value) {
     let offered = |event: &PhoneEvent| matches!(event, PhoneEvent::Offered { .. });
     let PhoneEvent::Offered { offer, .. } = phone.until(offered).await else { unreachable!() };
-    phone.codes.tell(offer.ceremony_id, told["code"].as_str().unwrap().to_owned());
+    phone.codes.provide(offer.ceremony_id, told["code"].as_str().unwrap().to_owned());
     phone.until(|event| matches!(event, PhoneEvent::Closed { .. })).await;
 }
 

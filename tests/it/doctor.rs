@@ -8,7 +8,6 @@ use std::sync::Arc;
 use fido_relay::app::devices::Device;
 use fido_relay::backends::embedded::{FileStore, RevocationList, SystemClock};
 use fido_relay::core::prompt_limits::CodeAttempts;
-use fido_relay::phone::DeviceKey;
 use fido_relay::ports::{
     Bucket, Clock as _, Revision, Revocation, Revocations as _, Revoked, Store,
 };
@@ -16,6 +15,7 @@ use fido_relay::security::clients::{Client, NewClient};
 use fido_relay::serve::{REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE};
 use fido_relay_proto::http::Platform;
 use fido_relay_proto::{DeviceId, PlainText, TenantId, Username};
+use fido_relay_rig::phone::DeviceKey;
 use tempfile::TempDir;
 use tokio::process::Command;
 

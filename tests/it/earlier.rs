@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
 
-use fido_relay::phone::Codes;
-use fido_relay::phone::{Faults, KeptCard, Phone, PhoneEvent, PhoneState};
 use fido_relay::ports::{Bucket, Clock, Store as _};
 use fido_relay::serve::{self, DataDirectory, RunningServer, ServerDependencies};
-use fido_relay::softcard::SoftCard;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{CeremonyId, Outcome, UnixMillis};
+use fido_relay_rig::phone::Codes;
+use fido_relay_rig::phone::{Faults, Phone, PhoneEvent, PhoneState, StoredCard};
+use fido_relay_rig::softcard::SoftCard;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -205,7 +205,7 @@ async fn signs_in(earlier: &Earlier, running: &RunningServer, initiator: &Initia
     let socket = initiator.url.replacen("http", "ws", 1);
     state.paired.socket_url = format!("{socket}/v1/device/socket");
     let card = SoftCard::from_json(state.card.as_ref().unwrap().get()).unwrap();
-    let card = Arc::new(KeptCard::new(card, state.clone(), path));
+    let card = Arc::new(StoredCard::new(card, state.clone(), path));
     let codes = Codes::default();
     let (handle, events) = Phone::new(state.paired, card, Arc::new(codes.clone()))
         .with_faults(Faults::none())

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fido_relay::phone::{Decision, PhoneEvent};
 use fido_relay::tasks::Tasks;
+use fido_relay_rig::phone::{Decision, PhoneEvent};
 use reqwest::header::{COOKIE, HOST};
 use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -102,7 +102,7 @@ async fn page_signs_in_and_out_over_reloads() {
     let context = offer.context.unwrap();
     assert_eq!(context.ip.unwrap().as_str(), "127.0.0.1");
     assert!(context.user_agent.unwrap().contains("Chrome"));
-    phone.codes.tell(offer.ceremony_id, code);
+    phone.codes.provide(offer.ceremony_id, code);
     browser.read("#told", "You are signed in.").await;
     browser.read("#who", "ada").await;
     browser.keep_picture("fastapi-signed-in").await;
@@ -155,7 +155,7 @@ async fn steps_and_session_are_one_browsers() {
     assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
 
     let page = Page::asks(url).await;
-    phone.codes.tell(page.id, page.code.clone());
+    phone.codes.provide(page.id, page.code.clone());
     let steps = page.steps().await;
     assert_eq!(steps.first().unwrap(), "opened");
     assert_eq!(steps.last().unwrap(), "closed");
@@ -223,7 +223,7 @@ async fn keys_lost_after_outcome_cost_nothing() {
     let scene = Scene::at(&python, relay, &url).await;
     let phone = scene.phone().await;
     let page = Page::asks(&scene.url).await;
-    phone.codes.tell(page.id, page.code.clone());
+    phone.codes.provide(page.id, page.code.clone());
     scene.initiator.outcome(page.id).await;
     let lost = page.finishes(&page.waiting).await;
     assert_eq!(lost.status(), StatusCode::SERVICE_UNAVAILABLE);

@@ -9,9 +9,9 @@ use std::path::Path;
 
 use fido_relay::app::clients;
 use fido_relay::config::Config;
-use fido_relay::phone::{self, Decision, DeviceKey, Faults, PairingLink, PhoneEvent};
 use fido_relay::security::clients::ClientChange;
 use fido_relay_proto::CeremonyId;
+use fido_relay_rig::phone::{self, Decision, DeviceKey, Faults, PairingLink, PhoneEvent};
 use serde_json::{Value, json};
 use thirtyfour::Key;
 
@@ -88,7 +88,7 @@ impl Scene {
     /// The person carries the code from the page to the phone, and holds the card to it.
     async fn confirm(&self, phone: &mut TestPhone) {
         let (id, code) = self.shown().await;
-        phone.codes.tell(id, code);
+        phone.codes.provide(id, code);
         phone
             .until(|event| matches!(event, PhoneEvent::Closed { ceremony_id, .. } if *ceremony_id == id))
             .await;
@@ -271,7 +271,7 @@ async fn a_ceremony_is_its_browsers_alone_and_other_endings_are_told_in_plain_wo
     // The browser's own page must not be the first to collect.
     let (id, code) = scene.shown().await;
     browser.open("about:blank").await;
-    phone.codes.tell(id, code);
+    phone.codes.provide(id, code);
     phone.until(|event| matches!(event, PhoneEvent::Closed { .. })).await;
     for act in ["finish", "cancel"] {
         assert_eq!(stranger.post(&format!("{path}/{act}"), &[]).await.0, 404);
@@ -311,7 +311,7 @@ async fn a_ceremony_is_its_browsers_alone_and_other_endings_are_told_in_plain_wo
     let (id, code) = scene.rings(&mut phone).await;
     let wrong = format!("{:06}", (code.parse::<u32>().unwrap() + 1) % 1_000_000);
     for tries in 1..=3 {
-        phone.codes.tell(id, wrong.clone());
+        phone.codes.provide(id, wrong.clone());
         if tries < 3 {
             phone.until(|event| matches!(event, PhoneEvent::Refused { .. })).await;
         }
@@ -350,7 +350,7 @@ async fn a_webhook_settles_a_payment_whose_page_was_closed_also_over_a_restart_o
     let unsigned = crate::support::relay::http().post(&hook).body("{}").send().await.unwrap();
     assert_eq!(unsigned.status(), 400);
 
-    phone.codes.tell(id, code);
+    phone.codes.provide(id, code);
     scene.open("/").await;
     let approved = async {
         while !scene.browser.has("[data-state=approved]").await {

@@ -10,12 +10,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay::app::audit::known_checkpoint;
 use fido_relay::backends::embedded::SystemClock;
 use fido_relay::cli::audit::receipt;
-use fido_relay::cli::demo::result_token::{self, Expected};
 use fido_relay::ports::Clock as _;
 use fido_relay::security::device_proof;
 use fido_relay::security::result_token::JwkSet;
 use fido_relay_proto::http::OpenedCeremony;
 use fido_relay_proto::{Binding, CeremonyType, UnixMillis, Username};
+use fido_relay_rig::demo::result_token::{self, Expected};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 

@@ -1,9 +1,9 @@
 //! A thousand attackers who guess: ids of ceremonies, and codes of one that they know.
 
-use fido_relay::phone::Paired;
 use fido_relay_proto::device::FrameErrorCode;
 use fido_relay_proto::http::{OpenedCeremony, Scope};
 use fido_relay_proto::{Binding, CeremonyId, RelayFrame};
+use fido_relay_rig::phone::Paired;
 use futures::{StreamExt as _, stream};
 use serde_json::json;
 

@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fido_relay::backends::embedded::{FileStore, StoreFile, StoreOptions};
-use fido_relay::phone::{Decision, Faults, PhoneEvent};
 use fido_relay::ports::Store;
 use fido_relay::serve;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::FrameErrorCode;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{Outcome, Phase};
+use fido_relay_rig::phone::{Decision, Faults, PhoneEvent};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 use serde_json::{Value, json};

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fido_relay::config::{Config, HttpUpstream, Upstream};
-use fido_relay::phone::PhoneEvent;
 use fido_relay_proto::http::{CeremonyView, Status};
 use fido_relay_proto::{Outcome, Reason};
+use fido_relay_rig::phone::PhoneEvent;
 use futures::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;

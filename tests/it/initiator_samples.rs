@@ -9,10 +9,10 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, Method, Response, StatusCode};
-use fido_relay::cli::demo::web;
-use fido_relay::phone::Faults;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::CeremonyId;
+use fido_relay_rig::demo::web;
+use fido_relay_rig::phone::Faults;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::net::TcpListener;
@@ -118,12 +118,12 @@ async fn signs_in_and_has_a_payment_approved(language: Language) {
     until(&mut screen, "delivered").await;
     let relay = relay.restart().await;
     let phone = relay.connect_with(card, paired, Faults::none()).await;
-    phone.codes.tell(openings[1].1, code);
+    phone.codes.provide(openings[1].1, code);
     until(&mut screen, "authentication: succeeded, verified for ada").await;
 
     let code = until(&mut screen, "approval: type this code into the app:").await;
     let id = front.openings.lock().unwrap()[2].1;
-    phone.codes.tell(id, code);
+    phone.codes.provide(id, code);
     until(&mut screen, "approval: succeeded, verified for ada").await;
     assert_eq!(until(&mut screen, "the payment is vouched for by the").await, "card");
     assert!(process.wait().await.unwrap().success());

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fido_relay::config::Config;
-use fido_relay::phone::{Faults, PhoneEvent};
 use fido_relay_proto::http::{CeremonyView, Status};
 use fido_relay_proto::{CeremonyId, Outcome};
+use fido_relay_rig::phone::{Faults, PhoneEvent};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 

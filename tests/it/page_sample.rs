@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use fido_relay::app::clients;
-use fido_relay::phone::{Decision, Faults, Paired, PhoneEvent};
 use fido_relay::security::clients::ClientChange;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{CeremonyId, Outcome};
+use fido_relay_rig::phone::{Decision, Faults, Paired, PhoneEvent};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -180,7 +180,7 @@ async fn the_page_without_a_package_works_over_dead_streams_reloads_and_restarts
     assert_eq!(scene.id().await, id);
     // The stream dies without a word: the page finds out and goes on by another.
     scene.front.kill_streams();
-    scene.phone.codes.tell(id, code);
+    scene.phone.codes.provide(id, code);
     browser.read("#told", "You are signed in as ada.").await;
     browser.open(&scene.url).await;
     browser.read("#told", "You are signed in as ada.").await;
@@ -192,7 +192,7 @@ async fn the_page_without_a_package_works_over_dead_streams_reloads_and_restarts
     scene.relay = scene.relay.restart().await;
     scene.phone =
         scene.relay.connect_with(scene.card.clone(), scene.paired.clone(), Faults::none()).await;
-    scene.phone.codes.tell(id, code);
+    scene.phone.codes.provide(id, code);
     scene.browser.read("#told", "You are signed in as ada.").await;
     scene.browser.quit().await;
 }
@@ -242,7 +242,7 @@ async fn the_page_without_a_package_says_that_it_is_not_listed_and_signs_in_all_
     let (id, code) = scene.asks().await;
     let trouble = "This page may not watch, so it shows no steps. Do what your phone says.";
     browser.read("#trouble", trouble).await;
-    scene.phone.codes.tell(id, code);
+    scene.phone.codes.provide(id, code);
     browser.read("#told", "You are signed in as ada.").await;
     scene.browser.quit().await;
 }

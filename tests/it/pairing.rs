@@ -2,9 +2,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fido_relay::phone::{self, DeviceKey, PairingError};
 use fido_relay_proto::TypedCode;
 use fido_relay_proto::http::{OpenedPairing, Platform};
+use fido_relay_rig::phone::{self, DeviceKey, PairingError};
 use futures::StreamExt as _;
 use reqwest::Response;
 use serde_json::{Value, json};

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 
-use fido_relay::phone::{Decision, DropAt, Faults, PhoneEvent, SecondAnswer, Stopped};
 use fido_relay_proto::device::{DeclineReason, FrameErrorCode};
 use fido_relay_proto::http::{OpenedCeremony, OpenedPairing, Status};
 use fido_relay_proto::{Outcome, Phase, Reason, Step};
+use fido_relay_rig::phone::{Decision, DropAt, Faults, PhoneEvent, SecondAnswer, StopReason};
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
@@ -185,7 +185,7 @@ async fn a_person_can_say_no_with_the_card_already_asked_for() {
     assert_eq!(closed.reason, Some(Reason::NotMe));
 }
 
-async fn stopped(phone: &mut TestPhone) -> Stopped {
+async fn stopped(phone: &mut TestPhone) -> StopReason {
     let event = phone.until(|event| matches!(event, PhoneEvent::Stopped(_))).await;
     let PhoneEvent::Stopped(why) = event else { unreachable!() };
     why
@@ -198,7 +198,7 @@ async fn the_newest_socket_of_a_device_wins_and_the_older_stays_away() {
     let paired = relay.pair(&bank, "ada").await;
     let mut older = relay.connect(paired.clone(), Faults::none()).await;
     let newer = relay.connect(paired, Faults::none()).await;
-    assert_eq!(stopped(&mut older).await, Stopped::Replaced);
+    assert_eq!(stopped(&mut older).await, StopReason::Replaced);
     let opened = register(&bank, &newer).await;
     let closed = bank.outcome(opened.id).await;
     assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
@@ -211,7 +211,7 @@ async fn a_revoked_phone_is_sent_away_for_good() {
     let mut phone = relay.phone(&bank, "ada").await;
     let path = format!("/v1/devices/{}", phone.handle.device_id());
     assert!(bank.delete(&path).await.status().is_success());
-    assert_eq!(stopped(&mut phone).await, Stopped::Revoked);
+    assert_eq!(stopped(&mut phone).await, StopReason::Revoked);
 }
 
 /// Runs `fido-relay phone` with something on its standard input; gives exit code and output.

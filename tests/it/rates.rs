@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fido_relay::config::{Config, RateLimits};
-use fido_relay::phone::DeviceKey;
 use fido_relay_proto::http::OpenedPairing;
+use fido_relay_rig::phone::DeviceKey;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -184,7 +184,7 @@ async fn a_device_that_dials_too_often_is_told_so_and_let_in_later() {
     let relay = TestRelay::start_with(rates(|rates| rates.sockets_per_min = 60)).await;
     let initiator = relay.initiator().await;
     let (ada, bob) = (relay.pair(&initiator, "ada").await, relay.pair(&initiator, "bob").await);
-    let dial = async |phone: &fido_relay::phone::Paired| {
+    let dial = async |phone: &fido_relay_rig::phone::Paired| {
         let mut socket = RawSocket::upgraded(&relay.url()).await;
         let nonce = socket.hello().await;
         let proof = phone.key.auth_proof(&phone.socket_url, &nonce, phone.device_id).unwrap();

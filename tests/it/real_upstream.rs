@@ -9,9 +9,9 @@ use fido_relay::backends::embedded::SystemClock;
 use fido_relay::backends::fido_http::{FidoHttp, FidoHttpSettings, PathSet};
 use fido_relay::core::ceremony::{Begun, UpstreamSession, Verdict};
 use fido_relay::ports::{BeginRequest, Fido as _};
-use fido_relay::softcard::{Prompt, SoftCard};
 use fido_relay_proto::http::{Requirement, UpstreamOptions};
 use fido_relay_proto::{CeremonyType, DisplayName, Reason, TenantId, Username};
+use fido_relay_rig::softcard::{Prompt, SoftCard};
 use futures::{StreamExt as _, stream};
 use serde_json::value::RawValue;
 

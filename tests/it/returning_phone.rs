@@ -5,9 +5,9 @@
 use fido_relay::app::ceremonies::{CeremonyKey, DeviceIdentity};
 use fido_relay::core::ceremony::Event;
 use fido_relay::delivery::{Connection, ConnectionAction};
-use fido_relay::phone::{DropAt, Faults, PhoneEvent};
 use fido_relay::ports::{Bucket, Store as _};
 use fido_relay_proto::{ConnectionId, DeviceId, Outcome, RelayFrame, TenantId, Username};
+use fido_relay_rig::phone::{DropAt, Faults, PhoneEvent};
 use serde_json::json;
 
 use crate::support::paper_relay::PaperRelay;

@@ -12,7 +12,6 @@ use std::time::Duration;
 use fido_relay::app::devices::Device;
 use fido_relay::backends::embedded::SystemClock;
 use fido_relay::core::prompt_limits::CodeAttempts;
-use fido_relay::phone::{Card, Codes, DeviceKey, Pace, Paired, Phone, PhoneEvent};
 use fido_relay::ports::{Clock as _, Store};
 use fido_relay::security::clients::NewClient;
 use fido_relay::security::random;
@@ -21,6 +20,7 @@ use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use fido_relay_proto::http::{OpenedCeremony, Platform, Scope, Status};
 use fido_relay_proto::{Binding, DeviceId, Outcome, PlainText, TenantId};
+use fido_relay_rig::phone::{Backoff, Card, Codes, DeviceKey, Paired, Phone, PhoneEvent};
 use futures::{StreamExt as _, stream};
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -238,12 +238,12 @@ async fn a_terminated_relay_loses_no_open_ceremony_and_every_phone_finishes_on_t
     let (tasks, codes, told) = (Tasks::default(), Codes::default(), Arc::new(Told::default()));
     let relay = place.start(&tasks).await;
 
-    let pace = Pace { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
+    let pace = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
     for paired in paired {
         let told = Arc::clone(&told);
         let phone = Phone::new(paired, Arc::new(AgreeableCard), Arc::new(codes.clone()));
         let _ = phone
-            .with_pace(pace)
+            .with_backoff(pace)
             .connect_with(&tasks, Arc::new(move |_, event| told.hears(&event)));
     }
     told.until("connected", PHONES).await;
@@ -271,7 +271,7 @@ async fn a_terminated_relay_loses_no_open_ceremony_and_every_phone_finishes_on_t
     assert_eq!(still.await, PHONES, "every ceremony is still open");
 
     for (_, opened) in &opened {
-        codes.tell(opened.id, opened.code.clone().unwrap());
+        codes.provide(opened.id, opened.code.clone().unwrap());
     }
     told.until("ended as Succeeded", PHONES).await;
     let ended = stream::iter(&opened)

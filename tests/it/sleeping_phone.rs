@@ -4,14 +4,15 @@
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
-use fido_relay::cli::demo::vapid_key;
 use fido_relay::config::push::WebPush;
-use fido_relay::phone::{
-    Bed, Codes, DeviceKey, DropAt, Faults, PairingClient, Phone, PhoneEvent, PullClient, Receiver,
-};
-use fido_relay::softcard::SoftCard;
 use fido_relay_proto::http::{OpenedPairing, Status};
 use fido_relay_proto::{Outcome, Step};
+use fido_relay_rig::demo::vapid_key;
+use fido_relay_rig::phone::{
+    Codes, DeviceKey, DropAt, Faults, PairingClient, Phone, PhoneEvent, PullClient, PushReceiver,
+    WakeChannel,
+};
+use fido_relay_rig::softcard::SoftCard;
 use serde_json::json;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
@@ -36,13 +37,13 @@ async fn waking() -> TestRelay {
 async fn asleep(relay: &TestRelay, bank: &Initiator, faults: Faults) -> TestPhone {
     let paired = relay.pair(bank, "ada").await;
     let tasks = relay.running.tasks();
-    let subscription = Receiver::listen(tasks).await.unwrap().subscribe().unwrap();
+    let subscription = PushReceiver::listen(tasks).await.unwrap().subscribe().unwrap();
     let client = PullClient::from(&PairingClient::new().unwrap());
     let codes = Codes::default();
     let card = Arc::new(Mutex::new(SoftCard::new()));
     let (handle, events) = Phone::new(paired, card, Arc::new(codes.clone()))
         .with_faults(faults)
-        .asleep(Bed { subscription, client })
+        .asleep(WakeChannel { subscription, client })
         .connect(tasks);
     let mut phone = TestPhone { handle, events, codes };
     phone.until(|event| matches!(event, PhoneEvent::Asleep)).await;

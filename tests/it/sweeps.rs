@@ -147,7 +147,7 @@ async fn a_pairing_token_used_or_not_is_swept_within_half_an_hour() {
     relay.clock.forward(pairings::LIFETIME_S * 1000 - 1);
     let now = relay.clock.now();
     let found = pairings::look(&*relay.store, Secret::Token(&used), now).await.unwrap();
-    let jwk = fido_relay::phone::DeviceKey::generate().unwrap().jwk().clone();
+    let jwk = fido_relay_rig::phone::DeviceKey::generate().unwrap().jwk().clone();
     let phone = Phone { jwk, name: None, platform: Platform::Other, push: None };
     pairings::redeem(&app, &found, phone).await.unwrap();
     relay.relay.sweep().await.unwrap();

@@ -57,7 +57,7 @@ async fn a_ceremony_that_was_open_goes_on_after_a_restart() {
     let paired = relay.pair(&bank, "ada").await;
     let opened = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
     let relay = relay.restart().await;
-    let phone = relay.connect(paired, fido_relay::phone::Faults::none()).await;
+    let phone = relay.connect(paired, fido_relay_rig::phone::Faults::none()).await;
     phone.types(&opened);
     let closed = bank.outcome(opened.id).await;
     assert_eq!(closed.status, Status::Ended(Outcome::Succeeded), "{closed:?}");

@@ -20,7 +20,7 @@ async fn opened(store: &Arc<MemoryStore>) -> OpenedPairing {
 }
 
 async fn redeemed(store: &Arc<MemoryStore>, found: &Found) -> Result<Device, PairingError> {
-    let jwk = crate::phone::DeviceKey::generate().unwrap().jwk().clone();
+    let jwk = fido_relay_rig::phone::DeviceKey::generate().unwrap().jwk().clone();
     let phone = Phone { jwk, name: None, platform: Platform::Other, push: None };
     redeem(&app(store), found, phone).await
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fido_relay_proto::http::{CardAttestation, OpenedPairing, PushService, PushTarget, Scope};
 use fido_relay_proto::{Binding, CardId, ClientId, DeviceId, PlainText, Username, WebhookId};
+use fido_relay_rig::phone::DeviceKey;
 use serde_json::{Value, json};
 
 use crate::app::clients::Credential;
@@ -12,7 +13,6 @@ use crate::app::pairings::{Phone, Secret};
 use crate::app::*;
 use crate::backends::embedded::{MemoryStore, SystemClock};
 use crate::backends::webhook_http::{WebhookHttp, WebhookHttpSettings};
-use crate::phone::DeviceKey;
 use crate::ports::{BoxFuture, Bucket, Card, CardEvents, DueRecord, Duty, Revision, Stored};
 use crate::security::clients::{ClientChange, NewClient, PublicKey};
 use crate::security::encryption::Encryptor;

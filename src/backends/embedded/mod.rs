@@ -5,7 +5,6 @@
 
 mod bus;
 mod checkpoint;
-mod clock;
 mod database;
 mod guard;
 mod layers;
@@ -24,8 +23,8 @@ mod tests;
 mod writer;
 
 pub use bus::LocalBus;
-pub use clock::SystemClock;
 pub use database::OpenError;
+pub use fido_relay_kit::clock::SystemClock;
 pub use memory::MemoryStore;
 pub use revocations::{RevocationList, RevocationsError};
 pub use store::{FileStore, StoreOptions};

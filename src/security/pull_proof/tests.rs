@@ -1,9 +1,9 @@
 //! One device and its proofs, in one process and in the next.
 
+use fido_relay_rig::phone::DeviceKey;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::phone::DeviceKey;
 
 const BASE: &str = "https://relay.example.com";
 const PATH: &str = "/v1/device/claim";

@@ -2,12 +2,12 @@
 //! gone.
 
 use fido_relay::app::pairings::{self, PairingError, Secret};
-use fido_relay::phone::wire::Socket;
 use fido_relay::serve::STORE_FILE;
-use fido_relay::softcard::SoftCard;
 use fido_relay_proto::Outcome;
 use fido_relay_proto::device::NoticeEvent;
 use fido_relay_proto::http::{OpenedPairing, Status};
+use fido_relay_rig::phone::wire::Socket;
+use fido_relay_rig::softcard::SoftCard;
 use serde_json::{Value, json};
 
 use super::{run, run_json, told};

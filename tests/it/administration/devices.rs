@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use fido_relay::app::devices;
 use fido_relay::backends::embedded::FileStore;
-use fido_relay::phone::wire::Socket;
+use fido_relay_rig::phone::wire::Socket;
 
 use super::{run, run_json, told};
 use crate::support::relay::TestRelay;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use fido_relay::backends::embedded::FileStore;
 use fido_relay::serve::STORE_FILE;
-use fido_relay::softcard::SoftCard;
+use fido_relay_rig::softcard::SoftCard;
 use serde_json::{Value, json};
 use tokio::process::Command;
 

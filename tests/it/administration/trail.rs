@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::time::Duration;
 
-use fido_relay::phone::DeviceKey;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::DeclineReason;
 use fido_relay_proto::http::{OpenedPairing, Scope};
 use fido_relay_proto::{Binding, CeremonyId};
+use fido_relay_rig::phone::DeviceKey;
 use serde_json::{Value, json};
 
 use super::{run, run_json, told};
@@ -73,7 +73,7 @@ async fn the_audit_log_hears_of_clients_devices_and_refusals() {
     let body = json!({ "new_jwk": next.jwk(), "old_proof": old_proof, "new_proof": new_proof });
     assert_eq!(http().post(&aud).json(&body).send().await.unwrap().status(), 200);
     let mut phone =
-        WirePhone::connect(fido_relay::phone::Paired { key: next, ..ada.clone() }).await;
+        WirePhone::connect(fido_relay_rig::phone::Paired { key: next, ..ada.clone() }).await;
     let opened = opens(&bank, "ada").await;
     phone.offer().await;
     phone.decline(opened.id, DeclineReason::NotMe).await;

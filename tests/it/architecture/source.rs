@@ -2,7 +2,7 @@
 //! test code are left out, groups are taken apart, and `super` is followed.
 
 /// The crates of the workspace beside the relay's own, each a room.
-const CRATES: [&str; 2] = ["proto", "webauthn"];
+pub(super) const CRATES: [&str; 4] = ["kit", "proto", "rig", "webauthn"];
 
 /// One file's code.
 #[derive(Debug)]

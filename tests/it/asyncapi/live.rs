@@ -4,11 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use fido_relay::phone::Paired;
 use fido_relay::ports::{Batch, SecurityEvent, SecurityEventKind};
 use fido_relay_proto::http::OpenedCeremony;
 use fido_relay_proto::webhook::{CreatedWebhook, WebhookEvent};
 use fido_relay_proto::{CardId, TenantId, Username};
+use fido_relay_rig::phone::Paired;
 use serde_json::{Value, json};
 
 use super::{ask, message};

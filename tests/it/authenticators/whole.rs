@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use fido_relay::phone::{Card, Faults};
 use fido_relay_proto::Outcome;
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use fido_relay_proto::http::Status;
+use fido_relay_rig::phone::{Card, Faults};
 use serde_json::Value;
 use serde_json::json;
 use serde_json::value::RawValue;

@@ -2,12 +2,12 @@
 //! codes that are typed, and keys that phones exchange.
 
 use fido_relay::backends::embedded::FileStore;
-use fido_relay::phone::DeviceKey;
 use fido_relay::ports::{Bucket, Clock as _, Store as _};
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::ClientId;
 use fido_relay_proto::http::{OpenedCeremony, OpenedPairing};
+use fido_relay_rig::phone::DeviceKey;
 use serde_json::{Value, json};
 
 use super::nothing_shown;

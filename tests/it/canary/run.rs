@@ -1,11 +1,11 @@
 //! One run against a relay, collecting every secret that passes through it.
 
-use fido_relay::phone::Paired;
-use fido_relay::phone::wire::Socket;
-use fido_relay::softcard::{Prompt, SoftCard};
 use fido_relay_proto::device::{Auth, Challenge, DeclineReason};
 use fido_relay_proto::http::OpenedCeremony;
 use fido_relay_proto::{CeremonyType, DeviceFrame, RelayFrame};
+use fido_relay_rig::phone::Paired;
+use fido_relay_rig::phone::wire::Socket;
+use fido_relay_rig::softcard::{Prompt, SoftCard};
 use serde_json::{Value, json};
 
 use super::secrets::Secrets;

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay::config::Config;
-use fido_relay::phone::PhoneEvent;
 use fido_relay_proto::CeremonyType::{Approval, Authentication, Registration};
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{Binding, CeremonyType, Outcome};
+use fido_relay_rig::phone::PhoneEvent;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 

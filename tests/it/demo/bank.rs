@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use fido_relay::cli::demo::request::Action;
-use fido_relay::cli::demo::site::FILES;
-use fido_relay::cli::demo::visitor::{Told, VisitError, Visitor};
 use fido_relay_proto::{CeremonyId, Outcome, Reason};
+use fido_relay_rig::demo::request::Action;
+use fido_relay_rig::demo::site::FILES;
+use fido_relay_rig::demo::visitor::{OutcomeReply, VisitError, Visitor};
 use reqwest::{Client, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -30,14 +30,14 @@ impl Scene {
         action: Action,
         outcome: Outcome,
         reason: Option<Reason>,
-    ) -> Told {
+    ) -> OutcomeReply {
         let ends = async {
             let id = self.relay.opened_by(std::future::ready(())).await;
             self.relay.steps(id, &UP_TO_DELIVERED);
             self.relay.steps(id, &UP_TO_VERIFYING);
             self.relay.close(id, outcome, reason);
         };
-        let (told, ()) = tokio::join!(visitor.goes_through(action), ends);
+        let (told, ()) = tokio::join!(visitor.run_action(action), ends);
         told.unwrap()
     }
 }
@@ -197,7 +197,7 @@ async fn the_page_allows_itself_nothing_but_its_own_files() {
 async fn an_approval_is_for_the_signed_in_and_is_carried_out_once() {
     let scene = Scene::set().await;
     let mut stranger = scene.visitor();
-    let refused = stranger.goes_through(Action::Approve).await.unwrap_err();
+    let refused = stranger.run_action(Action::Approve).await.unwrap_err();
     assert!(matches!(&refused, VisitError::Refused { status, .. } if *status == 401), "{refused}");
 
     let mut ada = scene.signed_in_visitor().await;
@@ -205,7 +205,7 @@ async fn an_approval_is_for_the_signed_in_and_is_carried_out_once() {
         let told = scene.visit(&mut ada, Action::Approve, outcome, None).await;
         assert_eq!(told.verdict, verdict, "a payment that was not approved still waits");
     }
-    let refused = ada.goes_through(Action::Approve).await.unwrap_err();
+    let refused = ada.run_action(Action::Approve).await.unwrap_err();
     assert!(matches!(&refused, VisitError::Refused { status, .. } if *status == 409), "{refused}");
     scene.clear().await;
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay::backends::embedded::SystemClock;
-use fido_relay::cli::demo::narrate::Narrator;
-use fido_relay::cli::demo::person::Manner;
-use fido_relay::cli::demo::stage::{Cast, Stage};
-use fido_relay::phone::Faults;
+use fido_relay::cli::rig::Host;
 use fido_relay_proto::device::DeclineReason;
+use fido_relay_rig::demo::narrate::Narrator;
+use fido_relay_rig::demo::person::CodeSource;
+use fido_relay_rig::demo::setup::{Demo, DemoOptions};
+use fido_relay_rig::phone::Faults;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -22,13 +23,13 @@ use crate::support::needs;
 /// The pause of a person who is quick.
 const QUICK: Duration = Duration::from_millis(50);
 
-async fn stage(faults: Faults) -> (Stage, Story, TempDir) {
+async fn stage(faults: Faults) -> (Demo, Story, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let story = Story::default();
     let clock = Arc::new(SystemClock);
     let narrator = Narrator::new(clock.clone(), Box::new(story.clone()), false);
-    let cast = Cast { port: 0, manner: Manner::ReadsPage(QUICK), faults };
-    let stage = Stage::set(directory.path(), cast, clock, narrator).await.unwrap();
+    let cast = DemoOptions { port: 0, code_source: CodeSource::Page(QUICK), faults };
+    let stage = Demo::start(&Host, directory.path(), cast, clock, narrator).await.unwrap();
     (stage, story, directory)
 }
 
@@ -79,7 +80,7 @@ async fn a_browser_registers_signs_in_and_approves_through_the_real_relay_by_key
     assert!(!browser.shows("#sign-out").await && !browser.shows("[data-action=approve]").await);
     assert!(story.text().contains("result token verified"), "{}", story.text());
     browser.quit().await;
-    assert!(stage.clear().await, "everything ends when told to");
+    assert!(stage.stop().await, "everything ends when told to");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +96,7 @@ async fn a_browser_is_told_that_the_phone_said_no() {
     browser.see("[data-step=closed][data-state=bad]").await;
     assert!(story.text().contains("denied (declined)"), "{}", story.text());
     browser.quit().await;
-    assert!(stage.clear().await, "everything ends when told to");
+    assert!(stage.stop().await, "everything ends when told to");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -119,7 +120,7 @@ async fn two_tabs_at_once_both_come_to_their_end() {
     browser.read("#who-name", "ada@harbour.example").await;
     assert_eq!(story.text().matches("result token verified").count(), 3, "{}", story.text());
     browser.quit().await;
-    assert!(stage.clear().await, "everything ends when told to");
+    assert!(stage.stop().await, "everything ends when told to");
 }
 
 fn demo(arguments: &[&str]) -> Command {

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fido_relay::backends::embedded::SystemClock;
-use fido_relay::cli::demo::bank::{Account, Bank};
-use fido_relay::cli::demo::initiator::Initiator;
-use fido_relay::cli::demo::narrate::Narrator;
-use fido_relay::cli::demo::{payment, site, web};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::{Outcome, Step};
+use fido_relay_rig::demo::bank::{Account, Bank};
+use fido_relay_rig::demo::initiator::Initiator;
+use fido_relay_rig::demo::narrate::Narrator;
+use fido_relay_rig::demo::{payment, site, web};
 use tokio::net::TcpListener;
 
 use super::browser::Browser;

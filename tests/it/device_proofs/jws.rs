@@ -6,7 +6,7 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fido_relay::phone::DeviceKey;
+use fido_relay_rig::phone::DeviceKey;
 use serde_json::Value;
 
 /// The order of P-256's group (SP 800-186 section 3.2.1.3).

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use fido_relay::phone::Paired;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{Outcome, RelayFrame};
+use fido_relay_rig::phone::Paired;
 use serde_json::json;
 
 use super::generator::Generator;

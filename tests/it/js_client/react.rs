@@ -66,7 +66,7 @@ impl Shop {
 
     /// The person reads the code in the page and types it into the app.
     fn types(&self, (id, code): (CeremonyId, String)) {
-        self.phone.codes.tell(id, code);
+        self.phone.codes.provide(id, code);
     }
 }
 

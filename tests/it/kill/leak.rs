@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use fido_relay::fault_point::Point;
-use fido_relay::phone::Paired;
 use fido_relay::security::random;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::{CeremonyId, Phase, RelayFrame};
+use fido_relay_rig::phone::Paired;
 use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};

@@ -8,13 +8,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay::fault_point::Point;
-use fido_relay::phone::{
-    self, Bed, Card, Codes, DeviceKey, Pace, PairingClient, Phone, PhoneEvent, PullClient,
-};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use fido_relay_proto::http::{CeremonyView, OpenedCeremony, OpenedPairing, Status};
 use fido_relay_proto::{CeremonyId, CeremonyType};
+use fido_relay_rig::phone::{
+    self, Backoff, Card, Codes, DeviceKey, PairingClient, Phone, PhoneEvent, PullClient,
+    WakeChannel,
+};
 use reqwest::StatusCode;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -115,12 +116,13 @@ impl Initiator {
         let paired = phone::pair(&url, &pairing.pairing_token, None, key).await.unwrap();
         let codes = Codes::default();
         let recorder = self.recorder.clone();
-        let pace = Pace { base: Duration::from_millis(50), cap: Duration::from_millis(200) };
+        let pace = Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(200) };
         let phone = Phone::new(paired, Arc::new(PaperCard), Arc::new(codes.clone()));
         let phone = if sleeps {
-            let subscription = phone::Receiver::listen(tasks).await.unwrap().subscribe().unwrap();
+            let subscription =
+                phone::PushReceiver::listen(tasks).await.unwrap().subscribe().unwrap();
             let client = PullClient::from(&PairingClient::new().unwrap());
-            phone.asleep(Bed { subscription, client })
+            phone.asleep(WakeChannel { subscription, client })
         } else {
             phone
         };
@@ -131,7 +133,7 @@ impl Initiator {
             }
             see(&recorder, event);
         };
-        drop(phone.with_pace(pace).connect_with(tasks, Arc::new(hears)));
+        drop(phone.with_backoff(pace).connect_with(tasks, Arc::new(hears)));
         if sleeps {
             // Its address is set now.
             timeout(PATIENCE, listens.clone().wait_for(|asleep| *asleep)).await.unwrap().unwrap();

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use fido_relay::fault_point::Point;
-use fido_relay::phone::Codes;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{CeremonyId, CeremonyType};
+use fido_relay_rig::phone::Codes;
 use tokio::time::sleep;
 
 use super::history::{Recorder, Seen};
@@ -105,7 +105,7 @@ impl Run {
         {
             *opened = Some(order.id);
             if let Some(code) = order.code {
-                codes.tell(order.id, code);
+                codes.provide(order.id, code);
             }
         }
         if let Some(id) = opened {

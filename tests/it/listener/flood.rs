@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use fido_relay::phone::Paired;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::{Outcome, RelayFrame};
+use fido_relay_rig::phone::Paired;
 use futures::stream::{self, StreamExt as _};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;

@@ -4,11 +4,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fido_relay::config::{Config, Tls};
-use fido_relay::phone::wire::Socket;
-use fido_relay::phone::{Codes, DeviceKey, PairingClient, Phone, PhoneEvent};
-use fido_relay::softcard::SoftCard;
 use fido_relay_proto::Outcome;
 use fido_relay_proto::http::{OpenedPairing, Status};
+use fido_relay_rig::phone::wire::Socket;
+use fido_relay_rig::phone::{Codes, DeviceKey, PairingClient, Phone, PhoneEvent};
+use fido_relay_rig::softcard::SoftCard;
 use reqwest::Version;
 use serde_json::json;
 use tempfile::TempDir;

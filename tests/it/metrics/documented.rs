@@ -74,7 +74,7 @@ pub(super) async fn eventful() -> String {
     phone.types(&opened);
     initiator.outcome(opened.id).await;
     let opened = initiator.open(&json!({ "type": "authentication", "username": "ada" })).await;
-    phone.until(|event| matches!(event, fido_relay::phone::PhoneEvent::Offered { .. })).await;
+    phone.until(|event| matches!(event, fido_relay_rig::phone::PhoneEvent::Offered { .. })).await;
     initiator.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
     initiator.get("/nowhere").await;
     let opened = initiator.open(&json!({ "type": "authentication", "username": "ada" })).await;

@@ -8,8 +8,8 @@ mod sums;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fido_relay::phone::PhoneEvent;
 use fido_relay_proto::http::Scope;
+use fido_relay_rig::phone::PhoneEvent;
 use reqwest::StatusCode;
 use serde_json::json;
 

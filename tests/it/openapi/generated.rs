@@ -88,7 +88,7 @@ impl Workshop {
         while let Some(line) = screen.next_line().await.unwrap() {
             if let Some((id, code)) = line.split_once(' ').filter(|(id, _)| id.starts_with("cer_"))
             {
-                phone.codes.tell(id.parse().unwrap(), code.to_owned());
+                phone.codes.provide(id.parse().unwrap(), code.to_owned());
             }
             shown = line;
         }

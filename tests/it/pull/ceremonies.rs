@@ -2,10 +2,10 @@
 //! in one.
 
 use fido_relay::config::Config;
-use fido_relay::softcard::SoftCard;
 use fido_relay_proto::device::{AckOf, Answer, Decline, DeclineReason, FrameErrorCode, Offer};
 use fido_relay_proto::http::{OpenedCeremony, Status};
 use fido_relay_proto::{DeviceFrame, Outcome, RelayFrame};
+use fido_relay_rig::softcard::SoftCard;
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fido_relay::phone::DeviceKey;
 use fido_relay::security::pull_proof::PullProofs;
 use fido_relay::security::random;
 use fido_relay_proto::DeviceId;
 use fido_relay_proto::device::PULL_TYP;
+use fido_relay_rig::phone::DeviceKey;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::config::Config;
 use fido_relay::core::ceremony::FactKind;
-use fido_relay::softcard::SoftCard;
 use fido_relay_proto::device::AckOf;
 use fido_relay_proto::http::PushTarget;
 use fido_relay_proto::{CeremonyId, Outcome, RelayFrame, Step, TenantId};
+use fido_relay_rig::softcard::SoftCard;
 use reqwest::Method;
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use fido_relay::phone::Roots;
+use fido_relay_rig::phone::Roots;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 pub(crate) struct Authority {

@@ -6,12 +6,12 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fido_relay::phone::{self, DeviceKey, Paired};
 use fido_relay::security::clients::NewClient;
 use fido_relay::serve::DataDirectory;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::{OpenedPairing, Scope};
 use fido_relay_proto::{Binding, PlainText, TenantId};
+use fido_relay_rig::phone::{self, DeviceKey, Paired};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};

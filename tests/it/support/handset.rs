@@ -9,7 +9,6 @@ use fido_relay::app::ceremonies::DeviceIdentity;
 use fido_relay::app::devices::Device;
 use fido_relay::core::prompt_limits::CodeAttempts;
 use fido_relay::delivery::{Connection, ConnectionAction};
-use fido_relay::phone::DeviceKey;
 use fido_relay::security::random;
 use fido_relay_proto::device::{
     Ack, AckOf, Answer, Claim, Decline, DeclineReason, FrameErrorCode, Offer,
@@ -19,6 +18,7 @@ use fido_relay_proto::{
     CeremonyId, ConnectionId, DeviceFrame, DeviceId, PlainText, RelayFrame, TenantId, UnixMillis,
     Username,
 };
+use fido_relay_rig::phone::DeviceKey;
 use serde_json::value::RawValue;
 
 use crate::support::acts::add_device;

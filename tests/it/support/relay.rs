@@ -4,14 +4,14 @@ use std::sync::{Arc, Mutex};
 
 use fido_relay::backends::embedded::SystemClock;
 use fido_relay::config::Config;
-use fido_relay::phone::{self, Card, Codes, DeviceKey, Paired, Phone, PhoneEvent, PhoneHandle};
 use fido_relay::ports::Store;
 use fido_relay::security::clients::NewClient;
 use fido_relay::serve::{self, RunningServer, ServerDependencies};
-use fido_relay::softcard::{Prompt, SoftCard};
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use fido_relay_proto::http::{CeremonyView, OpenedCeremony, OpenedPairing, Scope};
 use fido_relay_proto::{Binding, CeremonyId, CeremonyType, PlainText, TenantId};
+use fido_relay_rig::phone::{self, Card, Codes, DeviceKey, Paired, Phone, PhoneEvent, PhoneHandle};
+use fido_relay_rig::softcard::{Prompt, SoftCard};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -289,6 +289,6 @@ impl TestPhone {
 
     /// Types the code of this page.
     pub(crate) fn types(&self, opened: &OpenedCeremony) {
-        self.codes.tell(opened.id, opened.code.clone().unwrap());
+        self.codes.provide(opened.id, opened.code.clone().unwrap());
     }
 }

@@ -2,9 +2,9 @@
 //! must still come to its end.
 
 use fido_relay::config::Config;
-use fido_relay::phone::Paired;
 use fido_relay_proto::http::{OpenedCeremony, Status};
 use fido_relay_proto::{Outcome, RelayFrame};
+use fido_relay_rig::phone::Paired;
 use serde_json::json;
 
 use super::agreeable::{CREDENTIAL, agreeable, completions, upstream_at};

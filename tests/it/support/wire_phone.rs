@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use fido_relay::phone::Paired;
-use fido_relay::phone::wire::{Socket, SocketEnd};
 use fido_relay_proto::device::{
     Ack, AckOf, Answer, Card, CardErrorCode, CardEvent, Challenge, Claim, Decline, DeclineReason,
     FrameErrorCode, Notice, Offer,
@@ -12,6 +10,8 @@ use fido_relay_proto::device::{
 use fido_relay_proto::{
     AttemptId, CeremonyId, DeviceFrame, Outcome, PlainText, Reason, RelayFrame,
 };
+use fido_relay_rig::phone::Paired;
+use fido_relay_rig::phone::wire::{Socket, SocketEnd};
 use serde_json::value::RawValue;
 use tokio::time::timeout;
 

@@ -3,12 +3,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fido_relay::phone::Paired;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::CeremonyId;
 use fido_relay_proto::device::{AckOf, Card, CardEvent, Challenge};
 use fido_relay_proto::http::{OpenedCeremony, Status};
 use fido_relay_proto::{DeviceFrame, Outcome, RelayFrame, Step};
+use fido_relay_rig::phone::Paired;
 use futures::future::join_all;
 use serde_json::json;
 

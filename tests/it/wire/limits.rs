@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use fido_relay::phone::DeviceKey;
 use fido_relay_proto::DeviceId;
+use fido_relay_rig::phone::DeviceKey;
 use serde_json::{Value, json};
 
 use crate::http_access::{ROUTES, Route, concrete};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use fido_relay_proto::http::{Platform, PushService};
 use fido_relay_proto::{PlainText, Username};
+use fido_relay_rig::phone::DeviceKey;
 use futures::future::join_all;
 
 use super::*;
@@ -12,7 +13,6 @@ use crate::app::tests::{AllBut, HandClock, entries, over};
 use crate::app::{Actor, users};
 use crate::backends::embedded::MemoryStore;
 use crate::core::prompt_limits::CodeAttempts;
-use crate::phone::DeviceKey;
 
 const NOW: UnixMillis = UnixMillis(1_800_000_000_000);
 

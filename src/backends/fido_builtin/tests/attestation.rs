@@ -2,6 +2,7 @@
 
 use fido_relay_proto::http::{Algorithm, UpstreamOptions};
 use fido_relay_proto::{CeremonyType, Username};
+use fido_relay_rig::softcard::{AttestationKey, AttestationStyle, SoftCard};
 use fido_relay_webauthn::{AttestationOutcome, AttestationPolicy, Model, VerifyError};
 use rcgen::{BasicConstraints, CertificateParams, CustomExtension, DnType, IsCa, Issuer, KeyPair};
 
@@ -9,7 +10,6 @@ use super::super::credentials::StoredCredential;
 use super::super::server::BuiltinFidoSettings;
 use super::bench::{Bench, make, settings};
 use crate::core::ceremony::Verdict;
-use crate::softcard::{AttestationKey, AttestationStyle, SoftCard};
 
 /// A root, and a card whose certificate under it names another model where that is wanted.
 fn card(other_model: bool) -> (Vec<u8>, SoftCard) {

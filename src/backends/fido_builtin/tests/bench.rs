@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use fido_relay_proto::device::CardErrorCode;
 use fido_relay_proto::http::{Transaction, UpstreamOptions};
 use fido_relay_proto::{CeremonyType, DisplayName, TenantId, Username};
+use fido_relay_rig::softcard::{Prompt, SoftCard};
 use serde_json::value::RawValue;
 
 use super::super::server::{BuiltinFido, BuiltinFidoSettings};
@@ -14,7 +15,6 @@ use crate::core::ceremony::{Begun, Verdict};
 use crate::ports::{
     BeginFault, BeginRequest, Completion, Fido as _, SecurityEventKind, Store as _, StoreError,
 };
-use crate::softcard::{Prompt, SoftCard};
 
 pub(super) struct Bench {
     pub(super) store: Arc<FaultyStore>,

@@ -2,13 +2,13 @@
 
 use fido_relay_proto::http::{CardAttestation, Requirement, UpstreamOptions};
 use fido_relay_proto::{CeremonyType, Reason, TenantId, Username};
+use fido_relay_rig::softcard::SoftCard;
 
 use super::super::credentials::{Credentials, PER_USER};
 use super::bench::{Bench, make, sign};
 use crate::core::ceremony::Verdict;
 use crate::ports::Store as _;
 use crate::ports::{Card, Cards, SecurityEventKind};
-use crate::softcard::SoftCard;
 
 const REGISTRATION: CeremonyType = CeremonyType::Registration;
 const AUTHENTICATION: CeremonyType = CeremonyType::Authentication;

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use fido_relay_rig::softcard::{AttestationStyle, Prompt, SoftCard};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -13,7 +14,6 @@ use crate::ports::{
     Batch, BoxFuture, CardEvents, Certify as _, CertifyCall, CertifyReply, CertifyStep,
     SecurityEvent, SecurityEventKind, StoreError,
 };
-use crate::softcard::{AttestationStyle, Prompt, SoftCard};
 
 use CertifyStep::{AssertionOptions, AssertionResult, AttestationOptions, AttestationResult};
 

@@ -9,6 +9,7 @@ use fido_relay_proto::http::{
     Algorithm, Attachment, Attestation, Requirement, Transaction, TransactionField, UpstreamOptions,
 };
 use fido_relay_proto::{CeremonyType, PlainText, Reason};
+use fido_relay_rig::softcard::{AttestationStyle, SoftCard};
 use fido_relay_webauthn::{Bytes, bytes};
 use serde_json::{Value, json};
 
@@ -19,7 +20,6 @@ use super::bench::{Bench, make, raw, request, sign};
 use crate::core::ceremony::{Begun, TxBinding, UpstreamSession, Verdict, VerifiedAnswer};
 use crate::encoding::sha256_base64url;
 use crate::ports::Fido as _;
-use crate::softcard::{AttestationStyle, SoftCard};
 
 const REGISTRATION: CeremonyType = CeremonyType::Registration;
 const AUTHENTICATION: CeremonyType = CeremonyType::Authentication;

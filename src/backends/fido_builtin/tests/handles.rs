@@ -3,6 +3,7 @@
 
 use fido_relay_proto::http::{Requirement, UpstreamOptions};
 use fido_relay_proto::{CeremonyType, Reason, TenantId, Username};
+use fido_relay_rig::softcard::SoftCard;
 use fido_relay_webauthn::Bytes;
 use serde_json::{Value, json};
 
@@ -11,7 +12,6 @@ use super::bench::{Bench, make, raw, settings, sign};
 use crate::core::ceremony::Verdict;
 use crate::ports::Cards;
 use crate::ports::Store as _;
-use crate::softcard::SoftCard;
 
 const REGISTRATION: CeremonyType = CeremonyType::Registration;
 const AUTHENTICATION: CeremonyType = CeremonyType::Authentication;

@@ -87,7 +87,7 @@ fn broken_by(seed: u64, told: bool) -> Vec<String> {
         let devices = woken(ceremony);
         let each: BTreeSet<_> =
             devices.iter().map(|device| device.map(|id| id.to_string())).collect();
-        if each.len() != devices.len() || ceremony.silent && !devices.is_empty() {
+        if each.len() != devices.len() || ceremony.suppressed && !devices.is_empty() {
             broken.push(format!("{} woke {devices:?}", ceremony.request.id));
         }
     }

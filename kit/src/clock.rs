@@ -10,7 +10,7 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn now(&self) -> UnixMillis;
 }
 
-/// The machine's wall clock. A machine whose clock stands before 1970 is told that it is 1970.
+/// The machine's wall clock; times before 1970 are read as 1970.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 

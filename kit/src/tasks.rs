@@ -1,11 +1,11 @@
 //! Every task has an owner: the one place that spawns, with a name for the log and one
 //! cancellation for all. It knows no task's work.
 //!
-//! A panic ends one task and no other. Most tasks are one ceremony's or one socket's, and there the
-//! matter ends: it is logged and counted. A few are *vital*: without them the node takes requests
-//! and answers some of them wrongly or never, and nothing outside would show it. When one of these
-//! ends before it was told to, the node as a whole has failed: [`Tasks::failed`] says so, the node
-//! is no longer ready, and whoever runs it stops it in order, so that it is started afresh.
+//! A panic ends one task and no other. For most tasks, which belong to one ceremony or one socket, it
+//! is logged and counted. A few are *vital*: without them the node would accept requests and answer
+//! some of them wrongly or never. When one of these ends before [`Tasks::stopping`], the node has
+//! failed: [`Tasks::failed`] is cancelled, the node is no longer ready, and the program stops it in
+//! order, so that a service manager restarts it.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -98,10 +98,10 @@ impl Tasks {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Option<T> {
-        let (tell, told) = oneshot::channel();
+        let (sender, result) = oneshot::channel();
         // The caller may not wait for the answer any more: the work counts all the same.
-        self.spawn_bare(async move { drop(tell.send(work.await)) });
-        told.await.ok()
+        self.spawn_bare(async move { drop(sender.send(work.await)) });
+        result.await.ok()
     }
 
     /// Cancelled when the process is to stop.
@@ -146,7 +146,7 @@ impl Tasks {
         self.tracker.len()
     }
 
-    /// Asks every task to stop and waits for them, at most `limit`. Tells whether all ended.
+    /// Asks every task to stop and waits for them, at most `limit`. Returns whether all ended.
     pub async fn stop(&self, limit: Duration) -> bool {
         self.draining.cancel();
         self.stopping.cancel();
@@ -164,7 +164,7 @@ impl Health {
 
     fn fail(&self, task: &'static str) {
         tracing::error!(task, "a vital task ended: this node must be started afresh");
-        // The first stands; the rest follow from it.
+        // The first failure is kept, as others follow from it.
         let _ = self.fallen.set(task);
         self.failed.cancel();
     }
@@ -204,8 +204,8 @@ mod tests {
     #[tokio::test]
     async fn a_vital_task_that_ends_when_it_was_told_to_is_no_failure() {
         let tasks = Tasks::default();
-        let told = tasks.stopping().clone();
-        tasks.spawn_vital("heart", async move { told.cancelled().await });
+        let stopping = tasks.stopping().clone();
+        tasks.spawn_vital("heart", async move { stopping.cancelled().await });
         assert!(tasks.stop(SOON).await);
         assert_eq!(tasks.fallen(), None);
         assert!(!tasks.failed().is_cancelled());

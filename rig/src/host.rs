@@ -39,7 +39,7 @@ pub trait HostedRelay: fmt::Debug + Send + Sync {
         scopes: Vec<Scope>,
     ) -> BoxFuture<'_, Result<(ClientId, SecretString), HostError>>;
 
-    /// Stops it, and tells whether everything under way ended in time.
+    /// Stops the relay, and returns whether everything ended in time.
     fn stop(self: Box<Self>) -> BoxFuture<'static, bool>;
 }
 

@@ -1,8 +1,8 @@
 //! What tries a relay out: the simulated phone and card with their command, the demo, and the bench.
 //!
-//! Everything here stands on the other side of the wire. It must not know the relay's crate: it
-//! speaks the published interfaces and runs the command line, as an app, a backend or an operator
-//! does; the little that is beyond them is the trait [`RelayHost`].
+//! The rig is the other side of the wire. It must not know the relay's crate: it uses the published
+//! interfaces and the command line, as an app, a backend or an operator does. What they do not offer
+//! is the trait [`RelayHost`].
 
 pub mod bench;
 mod command;
@@ -15,3 +15,4 @@ pub mod softcard;
 
 pub use command::Failure;
 pub use host::{HostError, HostedRelay, RelayHost};
+pub use secrecy::SecretString;

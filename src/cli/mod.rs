@@ -72,10 +72,10 @@ enum Command {
     Serve(serve::Arguments),
     /// Play the whole loop on this machine: relay, page, phone, card
     #[cfg(feature = "rig")]
-    Demo(fido_relay_rig::demo::Arguments),
+    Demo(fido_relay_rig::demo::DemoArguments),
     /// Measure what an idle phone costs and what a ceremony takes
     #[cfg(feature = "rig")]
-    Bench(fido_relay_rig::bench::Arguments),
+    Bench(fido_relay_rig::bench::BenchArguments),
     /// Print the configuration in effect, with the source of each value
     Config(config::Arguments),
     /// Create, list and remove the initiators that may open ceremonies
@@ -92,7 +92,7 @@ enum Command {
     User(user::Arguments),
     /// A simulated app and card against any relay, for a terminal or a script
     #[cfg(feature = "rig")]
-    Phone(Box<fido_relay_rig::phone_command::Arguments>),
+    Phone(Box<fido_relay_rig::phone_command::PhoneArguments>),
     /// Ask the relay of this configuration whether it is alive
     Health(health::Arguments),
     /// Verify and export the audit log, verify receipts

@@ -9,9 +9,8 @@ use fido_relay_proto::{
     AttemptId, Binding, CeremonyId, CeremonyType, ClientId, PlainText, TenantId, UnixMillis,
     Username,
 };
-use fido_relay_rig::{Failure as RigFailure, HostError, HostedRelay, RelayHost};
+use fido_relay_rig::{Failure as RigFailure, HostError, HostedRelay, RelayHost, SecretString};
 use futures::future::BoxFuture;
-use secrecy::SecretString;
 
 use super::Failure;
 use crate::app::Actor;

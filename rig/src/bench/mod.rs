@@ -1,6 +1,6 @@
 //! `fido-relay bench`: memory of an idle phone, rate and latency of ceremonies, latency of watchers and
-//! of wakes, and the cost of a start with a full store. Each figure stands beside a floor of the same
-//! run, because only ratios can be compared between machines.
+//! of wakes, and the cost of a start with a full store. Each figure is reported with a floor of
+//! the same run, because only ratios can be compared between machines.
 //!
 //! The relay under test is a child process; phones, initiator and clock are in this one. With few cores
 //! both share them, so rates are those of both ends together.
@@ -34,7 +34,7 @@ use crate::host::RelayHost;
   fido-relay bench --only ceremonies --in-flight 256 --seconds 30
   fido-relay bench --only wake --sleepers 500 --wakes-per-minute 10000
   fido-relay bench --only start --stored 1000000")]
-pub struct Arguments {
+pub struct BenchArguments {
     /// Idle phones; needs twice as many file descriptors in all (see `ulimit -n`)
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     phones: u32,
@@ -82,7 +82,7 @@ enum Measurement {
 ///
 /// # Errors
 /// [`Failure`] if something could not be measured, or a signal came first.
-pub fn run(arguments: &Arguments, host: &dyn RelayHost) -> Result<(), Failure> {
+pub fn run(arguments: &BenchArguments, host: &dyn RelayHost) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
     if arguments.hold_sockets {
         return runtime.block_on(floor::hold_sockets());
@@ -96,7 +96,7 @@ pub fn run(arguments: &Arguments, host: &dyn RelayHost) -> Result<(), Failure> {
     })
 }
 
-async fn measure(arguments: &Arguments, host: &dyn RelayHost) -> Result<(), Failure> {
+async fn measure(arguments: &BenchArguments, host: &dyn RelayHost) -> Result<(), Failure> {
     if cfg!(debug_assertions) {
         answer("This is a debug build: its speed says little, its memory a bit more.\n");
     }

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_is_not_a_success_and_not_the_persons_own_doing_says_what_to_do() {
+    fn every_failure_but_a_cancellation_says_what_to_do() {
         for outcome in OUTCOMES {
             let words = of(CeremonyType::Approval, outcome, None);
             let needs_no_advice = matches!(outcome, Outcome::Succeeded | Outcome::Cancelled);
@@ -224,13 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn whoever_registers_is_not_told_to_register_first() {
+    fn a_registration_is_not_advised_to_register_first() {
         let reasons = [Reason::UpstreamUnavailable, Reason::UpstreamRejected, Reason::Interrupted];
-        let told = |outcome, reason| of(CeremonyType::Registration, outcome, reason).advice;
-        let failed = reasons.map(|reason| told(Outcome::Failed, Some(reason)));
-        for advice in OUTCOMES.map(|outcome| told(outcome, None)).into_iter().chain(failed) {
-            assert!(!advice.contains("registered"), "{advice}");
+        let advice = |outcome, reason| of(CeremonyType::Registration, outcome, reason).advice;
+        let failed = reasons.map(|reason| advice(Outcome::Failed, Some(reason)));
+        for text in OUTCOMES.map(|outcome| advice(outcome, None)).into_iter().chain(failed) {
+            assert!(!text.contains("registered"), "{text}");
         }
-        assert!(told(Outcome::Indeterminate, None).contains("Sign in"));
+        assert!(advice(Outcome::Indeterminate, None).contains("Sign in"));
     }
 }

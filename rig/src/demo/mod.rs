@@ -59,7 +59,7 @@ for what is under way.
 
 Exit codes: 0 all three succeeded and their signed results were verified, 1 not so, 128 and the
 number of the signal if one came before that.")]
-pub struct Arguments {
+pub struct DemoArguments {
     /// Leave everything running for a browser until Ctrl-C
     #[arg(long)]
     keep: bool,
@@ -75,7 +75,7 @@ pub struct Arguments {
 ///
 /// # Errors
 /// [`Failure`] if the demo does not start, a result is not proven, or a signal comes first.
-pub fn run(arguments: Arguments, host: &dyn RelayHost) -> Result<(), Failure> {
+pub fn run(arguments: DemoArguments, host: &dyn RelayHost) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
     let (done, scratch) = runtime.block_on(async {
         // First, so that no signal leaves the directory behind.
@@ -99,7 +99,7 @@ fn no_scratch(error: std::io::Error) -> Failure {
 }
 
 async fn play(
-    arguments: Arguments,
+    arguments: DemoArguments,
     host: &dyn RelayHost,
     directory: &Path,
     signals: &mut Signals,
@@ -124,7 +124,7 @@ async fn play(
         signals.next().await;
     }
     if proven.is_err() || arguments.keep {
-        // On a line of its own: before it stands ^C, or a question without an answer.
+        // On a line of its own, below ^C or an open question.
         narrator.plain("");
         narrator.plain("Stopping.");
     }

@@ -245,7 +245,7 @@ impl Demo {
         &self.phone
     }
 
-    /// Stops everything, and tells whether it ended in time.
+    /// Stops everything, and returns whether it ended in time.
     pub async fn stop(self) -> bool {
         self.phone.stop();
         let ours = self.tasks.stop(STOP_LIMIT).await;

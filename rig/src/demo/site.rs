@@ -158,7 +158,7 @@ async fn open(
 
 /// The query of a long poll.
 #[derive(Deserialize)]
-struct Poll {
+struct PollQuery {
     #[serde(default)]
     wait: u64,
     #[serde(default)]
@@ -168,7 +168,7 @@ struct Poll {
 async fn watch(
     State(bank): State<Bank>,
     Path(id): Path<CeremonyId>,
-    Query(poll): Query<Poll>,
+    Query(poll): Query<PollQuery>,
     headers: HeaderMap,
 ) -> Result<Json<CeremonyView>, PageError> {
     let wait = LongPoll { seconds: poll.wait, since: poll.since };

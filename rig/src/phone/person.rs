@@ -68,12 +68,12 @@ impl Person for Waits {
 /// that needs none. Clones share the codes.
 #[derive(Clone, Default)]
 pub struct Codes {
-    pages: Arc<Mutex<HashMap<CeremonyId, Page>>>,
+    pages: Arc<Mutex<HashMap<CeremonyId, CodeState>>>,
 }
 
 /// A page's code: known before the offer, or awaited by phones.
-enum Page {
-    Shows(String),
+enum CodeState {
+    Known(String),
     Awaited(Vec<oneshot::Sender<String>>),
 }
 
@@ -90,13 +90,13 @@ impl Codes {
         let code = code.into();
         let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         let mut typed = false;
-        if let Some(Page::Awaited(phones)) = pages.remove(&ceremony_id) {
+        if let Some(CodeState::Awaited(phones)) = pages.remove(&ceremony_id) {
             for phone in phones {
                 typed |= phone.send(code.clone()).is_ok();
             }
         }
         if !typed {
-            pages.insert(ceremony_id, Page::Shows(code));
+            pages.insert(ceremony_id, CodeState::Known(code));
         }
     }
 
@@ -104,14 +104,14 @@ impl Codes {
     fn look(&self, ceremony_id: CeremonyId) -> Result<String, oneshot::Receiver<String>> {
         let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
         let mut phones = match pages.remove(&ceremony_id) {
-            Some(Page::Shows(code)) => return Ok(code),
-            Some(Page::Awaited(phones)) => phones,
+            Some(CodeState::Known(code)) => return Ok(code),
+            Some(CodeState::Awaited(phones)) => phones,
             None => Vec::new(),
         };
         let (asked, code) = oneshot::channel();
         phones.retain(|phone| !phone.is_closed());
         phones.push(asked);
-        pages.insert(ceremony_id, Page::Awaited(phones));
+        pages.insert(ceremony_id, CodeState::Awaited(phones));
         Err(code)
     }
 }

@@ -98,7 +98,7 @@ mod tests {
     fn paired(key: &DeviceKey) -> Paired {
         Paired {
             device_id: DeviceId::from_bytes([1; 16]),
-            // Nobody listens there.
+            // A port without a listener.
             socket_url: "ws://127.0.0.1:1/v1/device/socket".to_owned(),
             key: key.clone(),
         }
@@ -109,8 +109,8 @@ mod tests {
         let old = DeviceKey::generate().unwrap();
         let mut phone = paired(&old);
         let mut rotation = Rotation::default();
-        let told = rotation.begin(&mut phone, &Roots::system()).await;
-        assert!(matches!(told, PhoneEvent::KeyKept { .. }), "{told:?}");
+        let event = rotation.begin(&mut phone, &Roots::system()).await;
+        assert!(matches!(event, PhoneEvent::KeyKept { .. }), "{event:?}");
         assert_eq!(phone.key.jwk(), old.jwk());
         // Asked for again, it is the same new key.
         let new = rotation.unsettled.clone().unwrap();
@@ -143,8 +143,8 @@ mod tests {
             stream
         };
         let roots = Roots::system();
-        let (told, _stream) = futures::join!(rotation.begin(&mut phone, &roots), refuses);
-        assert!(matches!(told, PhoneEvent::KeyKept { .. }), "{told:?}");
+        let (event, _stream) = futures::join!(rotation.begin(&mut phone, &roots), refuses);
+        assert!(matches!(event, PhoneEvent::KeyKept { .. }), "{event:?}");
         assert!(rotation.unsettled.is_some(), "an earlier request may have come further");
     }
 

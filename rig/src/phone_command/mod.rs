@@ -56,7 +56,7 @@ under way.
 Exit codes: 0 interrupted or standard input closed, or with --once the ceremony succeeded; 1 the
 phone could not do its part; 2 wrong arguments; with --once: 3 the ceremony ended without success,
 4 its outcome is not known.")]
-pub struct Arguments {
+pub struct PhoneArguments {
     /// Pair with this link first: fido-relay://pair?relay=…&token=…
     #[arg(long, value_name = "LINK", conflicts_with = "fleet")]
     pair: Option<String>,
@@ -96,7 +96,7 @@ pub struct Arguments {
     faults: faults::FaultArgs,
 }
 
-impl Arguments {
+impl PhoneArguments {
     /// Whether options answer every prompt, so that no question shows it.
     fn is_scripted(&self) -> bool {
         self.code.is_some() || self.code_from.is_some() || self.faults.decides()
@@ -106,8 +106,8 @@ impl Arguments {
 /// Runs until interrupted, until standard input is closed, or to the end of one ceremony.
 ///
 /// # Errors
-/// [`Failure`] with the exit codes of [`Arguments`]' help.
-pub async fn run(args: &Arguments) -> Result<(), Failure> {
+/// [`Failure`] with the exit codes of [`PhoneArguments`]' help.
+pub async fn run(args: &PhoneArguments) -> Result<(), Failure> {
     let (tasks, screen) = (Tasks::default(), Screen::stdout());
     let done = match (args.fleet, &args.pairings) {
         (Some(size), Some(pairings)) => {
@@ -158,7 +158,7 @@ fn plain_name(name: &str) -> Result<PlainText<64>, Failure> {
     PlainText::new(name).map_err(|error| Failure::usage(format_args!("--name {error}")))
 }
 
-async fn one(args: &Arguments, screen: &Arc<Screen>, tasks: &Tasks) -> Result<(), Failure> {
+async fn one(args: &PhoneArguments, screen: &Arc<Screen>, tasks: &Tasks) -> Result<(), Failure> {
     let state = paired_state(args, screen).await?;
     let card = match &state.card {
         Some(kept) => SoftCard::from_json(kept.get()).map_err(|error| {
@@ -195,7 +195,7 @@ async fn one(args: &Arguments, screen: &Arc<Screen>, tasks: &Tasks) -> Result<()
 }
 
 /// The state from the file, or from a pairing.
-async fn paired_state(args: &Arguments, screen: &Screen) -> Result<PhoneState, Failure> {
+async fn paired_state(args: &PhoneArguments, screen: &Screen) -> Result<PhoneState, Failure> {
     let saved = PhoneState::load(&args.state).map_err(|error| unusable_state(&error))?;
     let Some(link) = &args.pair else {
         return saved.ok_or_else(|| {
@@ -263,7 +263,7 @@ async fn pass_on(terminal: Terminal, phone: PhoneHandle, stopping: CancellationT
 }
 
 /// The person that the options ask for, and the terminal if they type at standard input.
-fn person(args: &Arguments, screen: &Arc<Screen>) -> (Arc<dyn Person>, Option<Terminal>) {
+fn person(args: &PhoneArguments, screen: &Arc<Screen>) -> (Arc<dyn Person>, Option<Terminal>) {
     if args.faults.decides() {
         return (Arc::new(Waits), None);
     }

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Standard output, or a test's buffer.
 pub(super) struct Screen {
     terminal: bool,
-    state: Mutex<State>,
+    state: Mutex<ScreenState>,
 }
 
-struct State {
+struct ScreenState {
     out: Box<dyn Write + Send>,
     /// The countdown in the cursor's line.
     counting: Option<u64>,
@@ -28,7 +28,7 @@ impl Screen {
     }
 
     pub(super) fn on(out: Box<dyn Write + Send>, terminal: bool) -> Arc<Self> {
-        Arc::new(Self { terminal, state: Mutex::new(State { out, counting: None }) })
+        Arc::new(Self { terminal, state: Mutex::new(ScreenState { out, counting: None }) })
     }
 
     /// Whether lines can be redrawn and input is typed.
@@ -56,7 +56,7 @@ impl Screen {
     }
 
     /// A failed write is ignored: the phone goes on without its terminal.
-    fn with(&self, text: impl FnOnce(&mut State) -> String) {
+    fn with(&self, text: impl FnOnce(&mut ScreenState) -> String) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let text = text(&mut state);
         let _ = state.out.write_all(text.as_bytes()).and_then(|()| state.out.flush());

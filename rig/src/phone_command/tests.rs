@@ -20,16 +20,16 @@ use super::fleet::{FleetCounts, links};
 use super::person::{CodeFile, FixedCode, InputLines, InputState, Terminal, UnpromptedInput};
 use super::screen::Screen;
 use super::watch::{HINT, PhoneMonitor};
-use super::{Arguments, show};
+use super::{PhoneArguments, show};
 use crate::phone::{Decision, DropAt, Person, PhoneEvent, PromptRequest, SecondAnswer, StopReason};
 
 #[derive(clap::Parser)]
 struct TestCli {
     #[command(flatten)]
-    args: Arguments,
+    args: PhoneArguments,
 }
 
-fn args(words: &str) -> Result<Arguments, String> {
+fn args(words: &str) -> Result<PhoneArguments, String> {
     let words = std::iter::once("phone").chain(words.split_whitespace());
     TestCli::try_parse_from(words).map(|line| line.args).map_err(|error| error.to_string())
 }
@@ -120,8 +120,8 @@ fn an_end_that_the_person_can_do_something_about_says_what() {
         let ceremony_id = CeremonyId::from_bytes([7; 16]);
         show::event(&PhoneEvent::Closed { ceremony_id, outcome: Outcome::Failed, reason })
     };
-    let told = closed(Some(Reason::CardFull)).unwrap();
-    assert!(told.ends_with(": failed (card_full)."), "{told}");
+    let line = closed(Some(Reason::CardFull)).unwrap();
+    assert!(line.ends_with(": failed (card_full)."), "{line}");
 }
 
 /// The output of a screen.
@@ -193,7 +193,7 @@ async fn on_a_terminal_the_time_left_counts_down_in_front_of_what_is_typed() {
     assert!(!question.contains("Time left"), "{question}");
     let redrawn = |left| format!("\u{1b}7\r{left:>4} s left > \u{1b}8");
     assert_eq!(counting, format!(" 118 s left > {}{}", redrawn(117), redrawn(116)));
-    // What happens meanwhile is told above, and the count stays.
+    // Events are printed above, and the countdown stays.
     terminal.screen().say("Disconnected.");
     assert_eq!(shown.take(), "\r\u{1b}[KDisconnected.\n 116 s left > ");
     typed.send(Some("271828".to_owned())).await.unwrap();
@@ -259,9 +259,9 @@ fn a_refused_code_and_prompts_held_back_say_what_to_do() {
         count: Some(1),
         since_s: Some(60),
     };
-    let told = show::event(&PhoneEvent::Noticed(Box::new(notice))).unwrap();
-    assert!(told.starts_with("Notice: 1 prompt was held back since 60 s ago."), "{told}");
-    assert!(told.ends_with("if these were not yours, type x."), "{told}");
+    let line = show::event(&PhoneEvent::Noticed(Box::new(notice))).unwrap();
+    assert!(line.starts_with("Notice: 1 prompt was held back since 60 s ago."), "{line}");
+    assert!(line.ends_with("if these were not yours, type x."), "{line}");
 }
 
 #[tokio::test]
@@ -426,18 +426,18 @@ fn connected() -> PhoneEvent {
 /// What a screen shows of these events, each so many seconds after the one before, and how the
 /// command ends.
 async fn watched(events: Vec<(u64, PhoneEvent)>) -> (String, Result<(), u8>) {
-    let (tell, told) = mpsc::channel(8);
+    let (sender, events_in) = mpsc::channel(8);
     let shown = SharedBuffer::default();
     let screen = Screen::on(Box::new(shown.clone()), false);
     let watch = PhoneMonitor { screen, input: InputState::default(), once: false, scripted: false };
     let play = async {
         for (after, event) in events {
             tokio::time::sleep(Duration::from_secs(after)).await;
-            tell.send(event).await.unwrap();
+            sender.send(event).await.unwrap();
         }
-        drop(tell);
+        drop(sender);
     };
-    let (ended, ()) = tokio::join!(watch.run(|| {}, told), play);
+    let (ended, ()) = tokio::join!(watch.run(|| {}, events_in), play);
     (shown.take(), ended.map_err(|failure| failure.exit_code))
 }
 

@@ -156,10 +156,10 @@ async fn a_phone_leaves_when_the_goaway_says_and_comes_back_then() {
     let relay = ScriptedRelay::new().await;
     let _stage = relay.phone(Arc::new(Waits), Faults::none());
     let mut line = relay.welcomed().await;
-    let told = Instant::now();
+    let began = Instant::now();
     line.send(&RelayFrame::Goaway { reconnect_in_ms: 150 }).await;
     assert!(line.is_gone().await);
-    assert!(told.elapsed() >= Duration::from_millis(150));
+    assert!(began.elapsed() >= Duration::from_millis(150));
     relay.welcomed().await;
 }
 
@@ -168,11 +168,11 @@ async fn a_relay_that_closes_after_its_goaway_is_not_dialled_before_the_time() {
     let relay = ScriptedRelay::new().await;
     let _stage = relay.phone(Arc::new(Waits), Faults::none());
     let mut line = relay.welcomed().await;
-    let told = Instant::now();
+    let began = Instant::now();
     line.send(&RelayFrame::Goaway { reconnect_in_ms: 150 }).await;
     line.close(1012).await;
     relay.welcomed().await;
-    assert!(told.elapsed() >= Duration::from_millis(150));
+    assert!(began.elapsed() >= Duration::from_millis(150));
 }
 
 #[tokio::test]

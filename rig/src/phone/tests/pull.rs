@@ -95,9 +95,9 @@ impl Night {
         let base = format!("http://{}", listener.local_addr().unwrap());
         let key = DeviceKey::generate().unwrap();
         let device_id = DeviceId::from_bytes(random::bytes());
-        let (tell, asked) = mpsc::channel(16);
+        let (requests, asked) = mpsc::channel(16);
         let tasks = Tasks::default();
-        let expects = Arc::new((base.clone(), key.clone(), device_id, tell));
+        let expects = Arc::new((base.clone(), key.clone(), device_id, requests));
         let connections = tasks.clone();
         tasks.spawn("scripted relay", async move {
             while let Some(Ok((stream, _))) =
@@ -136,7 +136,7 @@ impl Night {
         let mut night = Self::falls(faults).await;
         night.next("PUT /v1/device/push").await.nothing();
         night.look().await.pulled("s0", &[]);
-        night.tells("that it sleeps", |event| matches!(event, PhoneEvent::Asleep)).await;
+        night.wait_for("that it sleeps", |event| matches!(event, PhoneEvent::Asleep)).await;
         night
     }
 
@@ -172,8 +172,8 @@ impl Night {
         asked.nothing();
     }
 
-    /// Waits for the event that fits, and tells how many others came before it.
-    async fn tells(&mut self, what: &str, fits: impl Fn(&PhoneEvent) -> bool) -> PhoneEvent {
+    /// Waits for the event that fits.
+    async fn wait_for(&mut self, what: &str, fits: impl Fn(&PhoneEvent) -> bool) -> PhoneEvent {
         loop {
             let event = soon(what, self.events.recv()).await;
             let event = event.unwrap_or_else(|| panic!("the phone ended before {what}"));
@@ -201,7 +201,7 @@ impl Night {
 /// Holds the proof to the request, and asks the test what to say.
 async fn asks(
     request: Request<Incoming>,
-    (base, key, device_id, tell): &(String, DeviceKey, DeviceId, mpsc::Sender<Asked>),
+    (base, key, device_id, requests): &(String, DeviceKey, DeviceId, mpsc::Sender<Asked>),
 ) -> Response<Full<Bytes>> {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
@@ -220,7 +220,7 @@ async fn asks(
         nonce: claims.nonce,
         reply,
     };
-    tell.send(asked).await.unwrap();
+    requests.send(asked).await.unwrap();
     said.await.unwrap_or_else(|_| Response::builder().status(500).body(Full::default()).unwrap())
 }
 
@@ -236,13 +236,13 @@ async fn a_phone_sets_its_address_sleeps_and_goes_through_a_ceremony_once_it_is_
     let look = night.look().await;
     assert_eq!(look.query, "wait=0");
     look.pulled("s0", &[]);
-    night.tells("that it sleeps", |event| matches!(event, PhoneEvent::Asleep)).await;
+    night.wait_for("that it sleeps", |event| matches!(event, PhoneEvent::Asleep)).await;
 
     let offer = an_offer(6);
     let id = offer.ceremony_id;
     night.codes.provide(id, "271828");
     night.wakes(WAKE).await;
-    let woken = night.tells("a wake", |event| matches!(event, PhoneEvent::Woken { .. })).await;
+    let woken = night.wait_for("a wake", |event| matches!(event, PhoneEvent::Woken { .. })).await;
     let PhoneEvent::Woken { wake, body } = woken else { unreachable!() };
     assert_eq!((wake.as_str(), body.as_str()), ("w1", "Open the app."));
     let look = night.look().await;
@@ -269,7 +269,7 @@ async fn a_phone_sets_its_address_sleeps_and_goes_through_a_ceremony_once_it_is_
     let closed = RelayFrame::Closed { ceremony_id: id, outcome: Outcome::Succeeded, reason: None };
     night.look().await.pulled("s3", &[closed]);
     night.acked(id, AckOf::Closed).await;
-    night.tells("that it sleeps again", |event| matches!(event, PhoneEvent::Asleep)).await;
+    night.wait_for("that it sleeps again", |event| matches!(event, PhoneEvent::Asleep)).await;
     assert_eq!(night.card.signatures(), 1);
     night.ends().await;
 }
@@ -282,9 +282,9 @@ async fn what_is_no_wake_wakes_nothing() {
     }
     night.wakes(WAKE).await;
     // The first look is that of the one wake.
-    night.tells("a wake", |event| matches!(event, PhoneEvent::Woken { .. })).await;
+    night.wait_for("a wake", |event| matches!(event, PhoneEvent::Woken { .. })).await;
     night.look().await.pulled("s1", &[]);
-    night.tells("that it sleeps", |event| matches!(event, PhoneEvent::Asleep)).await;
+    night.wait_for("that it sleeps", |event| matches!(event, PhoneEvent::Asleep)).await;
     assert!(night.asked.try_recv().is_err());
     night.ends().await;
 }
@@ -309,7 +309,7 @@ async fn a_device_that_the_relay_does_not_know_stops_after_five_refusals() {
         night.next("PUT /v1/device/push").await.refused(401, &format!("n{refusal}"));
         night.next("PUT /v1/device/push").await.refused(401, &format!("m{refusal}"));
     }
-    let stopped = night.tells("its end", |event| matches!(event, PhoneEvent::Stopped(_))).await;
+    let stopped = night.wait_for("its end", |event| matches!(event, PhoneEvent::Stopped(_))).await;
     assert!(matches!(stopped, PhoneEvent::Stopped(StopReason::Unknown)), "{stopped:?}");
     night.ends().await;
 }
@@ -319,7 +319,8 @@ async fn a_relay_that_wakes_nobody_is_no_place_to_sleep() {
     for status in [404, 422, 501] {
         let mut night = Night::falls(Faults::none()).await;
         night.next("PUT /v1/device/push").await.refused(status, "n");
-        let stopped = night.tells("its end", |event| matches!(event, PhoneEvent::Stopped(_))).await;
+        let stopped =
+            night.wait_for("its end", |event| matches!(event, PhoneEvent::Stopped(_))).await;
         assert!(matches!(stopped, PhoneEvent::Stopped(StopReason::NoPush)), "{stopped:?}");
         night.ends().await;
     }
@@ -398,6 +399,6 @@ async fn a_code_that_is_typed_while_the_phone_sleeps_goes_out_at_once() {
         claim_id: claim.claim_id,
     };
     claimed.frame(422, &error);
-    night.tells("the refusal", |event| matches!(event, PhoneEvent::Refused { .. })).await;
+    night.wait_for("the refusal", |event| matches!(event, PhoneEvent::Refused { .. })).await;
     night.ends().await;
 }

@@ -166,10 +166,7 @@ impl ServerDependencies {
     }
 
     /// The store in the data directory and the system clock.
-    ///
-    /// # Errors
-    /// [`StartError::Incomplete`], [`StartError::Open`] and [`StartError::Seal`].
-    pub fn of_this_machine(config: &Config) -> Result<Self, StartError> {
+    fn of_this_machine(config: &Config) -> Result<Self, StartError> {
         let store = Arc::new(DataDirectory::of(config).open()?);
         Ok(Self::new(store, Arc::new(SystemClock)))
     }
@@ -247,7 +244,7 @@ pub async fn prepare(config: Config, listener: TcpListener) -> Result<PreparedSe
 ///
 /// # Errors
 /// [`StartError`]; then nothing runs.
-pub async fn start_with(
+pub async fn start_on(
     dependencies: ServerDependencies,
     config: Config,
     listener: TcpListener,

@@ -18,9 +18,8 @@ use crate::trust;
   FIDO_RELAY_UPSTREAM__URL=https://fido.example.com fido-relay serve
   fido-relay --config /etc/fido-relay.toml serve
 
-SIGTERM or SIGINT (Ctrl-C) stops it: phones are told to reconnect, what is under way ends. A second
-one stops it at once. SIGHUP has the TLS certificate looked at again. Log lines go to standard
-error.")]
+SIGTERM or SIGINT (Ctrl-C) stops it: phones are asked to reconnect, and work under way ends. A second
+signal stops it at once. SIGHUP reloads the TLS certificate. Log lines go to standard error.")]
 pub(super) struct Arguments {}
 
 pub(super) fn run(file: &ConfigFile, _arguments: &Arguments) -> Result<(), Failure> {
@@ -223,7 +222,7 @@ mod tests {
         let listener = serve::bind(&config).unwrap();
         let store = Arc::new(DamagedStore::default());
         let dependencies = ServerDependencies::new(store, Arc::new(SystemClock));
-        let running = serve::start_with(dependencies, config, listener).await.unwrap();
+        let running = serve::start_on(dependencies, config, listener).await.unwrap();
         until(&running.tasks().clone(), std::future::pending::<()>()).await;
         let failure = stop(running).await.unwrap_err();
         assert_eq!(failure.text, "it is damaged. To go on, restore it");

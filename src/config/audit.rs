@@ -27,11 +27,9 @@ pub struct Audit {
 }
 
 const CHECKPOINT_ENTRIES: Limit = Limit::new("audit.checkpoint_entries", 1_000, 1..=1_000_000)
-    .documented(&["entries from one signed checkpoint to the next, at most"]);
-const CHECKPOINT_MINUTES: Limit =
-    Limit::new("audit.checkpoint_minutes", 10, 1..=1_440).documented(&[
-        "minutes from one signed checkpoint to the next while there are new entries, at most",
-    ]);
+    .documented(&["entries between signed checkpoints, at most"]);
+const CHECKPOINT_MINUTES: Limit = Limit::new("audit.checkpoint_minutes", 10, 1..=1_440)
+    .documented(&["minutes between signed checkpoints while there are new entries, at most"]);
 const RETENTION_DAYS: Limit = Limit::new("audit.retention_days", 0, 0..=36_500).documented(&[
     "days that a file of the log is kept after its last entry; 0 keeps them for good",
 ]);

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
+pub(super) use self::upstream::{BEGIN_TIMEOUT, COMPLETE_TIMEOUT};
 pub(super) use self::webhooks::is_host;
 use super::audit;
 use super::reader::{ConfigError, Reader, Setting};

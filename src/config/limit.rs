@@ -1,5 +1,6 @@
 //! A number that an operator may set within bounds. [`limits!`] declares each once: its line makes
-//! the field of a struct, the reader, the row of `docs/configuration.md` and the warning.
+//! the field of a struct, the reader, the row of `docs/configuration.md` and the warning. After a
+//! change `UPDATE_DOCS=1 cargo test --lib every_key_is_documented` writes the rows anew.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -49,6 +50,10 @@ impl Limit {
 
     pub(super) const fn documented(self, doc: &'static [&'static str]) -> Self {
         Self { doc, ..self }
+    }
+
+    pub(super) fn default_value<T: LimitValue>(self) -> T {
+        T::from_number(self.default)
     }
 
     /// The warning about a value, if it is weak.

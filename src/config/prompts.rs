@@ -12,10 +12,9 @@ const PAUSE_MAX_S: u64 = 24 * 60 * 60;
 limits! {
     /// Bounds of what one user is shown.
     pub struct Prompts {
-        /// Ceremonies of a lane that ring or wait for their turn; more do not ring.
+        /// Ceremonies per lane that ring or wait for their turn; more do not ring.
         live: usize = Limit::new("prompts.live", 3, 1..=100);
-        /// Ceremonies of a lane that phones ring for at a time; the others follow in their turn,
-        /// and the code that is typed says which one is meant.
+        /// Ceremonies per lane that ring at a time; the typed code selects the ceremony.
         ringing: usize = Limit::new("prompts.ringing", 1, 1..=100)
             .weak_above(
                 3,
@@ -23,27 +22,26 @@ limits! {
                  do not read",
             )
             .better("the default of 1");
-        /// Prompts of strangers, or of one known browser, since the last success in that lane that
-        /// need no pause.
+        /// Prompts in the unknown lane, or of one known browser, without a pause since the last
+        /// success in that lane.
         free: u32 = Limit::new("prompts.free", 3, 1..=100_000)
             .weak_above(
                 10,
                 "a person may be asked more than 10 times without a pause, until they give in",
             )
             .better("the default of 3");
-        /// Prompts of strangers, and of one known browser, within an hour, however they end.
+        /// Prompts within an hour in the unknown lane, and of one known browser, however they end.
         per_hour: usize = Limit::new("prompts.per_hour", 10, 1..=100_000)
             .weak_above(30, "a person may be asked more than 30 times an hour, until they give in")
             .better("the default of 10");
-        /// Prompts within an hour that one initiator vouches for: what an initiator whose key was
-        /// stolen can ring at most.
+        /// Prompts within an hour that one initiator vouches for: a stolen key cannot ring more.
         vouched_per_hour: usize = Limit::new("prompts.vouched_per_hour", 20, 1..=100_000);
-        /// Seconds without a prompt of the initiator whose prompt was declined, in any lane.
+        /// Seconds after a declined prompt in which its initiator rings nothing, in any lane.
         declined_quiet: Duration = Limit::new("prompts.declined_quiet_s", 60, 0..=PAUSE_MAX_S);
-        /// Seconds without a prompt of strangers after "not me", and of the initiator that vouched
-        /// for the one reported. Known browsers ring.
+        /// Seconds after "not me" in which unknown browsers ring nothing, nor the initiator that
+        /// vouched for the reported prompt. Known browsers still ring.
         not_me_mute: Duration = Limit::new("prompts.not_me_mute_s", 1_200, 60..=PAUSE_MAX_S);
-        /// Wrong codes of a phone within a day, after which its codes are refused unchecked.
+        /// Wrong codes of a phone within a day, after which its codes are ignored.
         wrong_codes_per_day: usize = Limit::new("prompts.wrong_codes_per_day", 10, 3..=1_000)
             .weak_above(20, "more than 20 wrong codes a day: a stolen phone may guess for long")
             .better("the default of 10");

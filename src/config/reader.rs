@@ -147,7 +147,7 @@ impl Reader {
             return T::from_number(value);
         }
         self.reject(limit.key, format!("must be between {} and {}", limit.min, limit.max));
-        T::from_number(limit.default)
+        limit.default_value()
     }
 
     /// Shows the value that is derived for an optional key that is not given.

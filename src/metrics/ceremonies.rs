@@ -1,6 +1,5 @@
-//! Counts of ceremonies, made so that they add up: on one node `opened + taken up = closed + open`
-//! holds whenever nothing is under way, after a restart too. Each fact is counted once, by the process
-//! that committed it.
+//! Counters of ceremonies that add up: on an idle node `opened + taken up = closed + open`, after a
+//! restart too. Each fact is counted once, by the process that committed it.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -44,17 +43,13 @@ pub(super) struct CeremonyMetrics {
 impl CeremonyMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let new = Self {
-            opened: counters(registry, "ceremonies_opened", "CeremonyMetrics opened on this node"),
+            opened: counters(registry, "ceremonies_opened", "Ceremonies opened on this node"),
             taken_up: counter(
                 registry,
                 "ceremonies_taken_up",
-                "CeremonyMetrics that were open already when this node met them",
+                "Ceremonies that were already open when this node took them up",
             ),
-            closed: counters(
-                registry,
-                "ceremonies_closed",
-                "CeremonyMetrics that came to an outcome",
-            ),
+            closed: counters(registry, "ceremonies_closed", "Ceremonies that came to an outcome"),
             reasons: counters(registry, "ceremony_reasons", "Outcomes that have a reason, by it"),
             durations: seconds(
                 registry,
@@ -68,13 +63,13 @@ impl CeremonyMetrics {
                 "From the step before to this one, of closed ceremonies",
                 ceremony_buckets,
             ),
-            events: counters(registry, "events", "Events taken to their end, by what came of them"),
-            claims: counters(registry, "claims", "Codes typed on devices, by what came of them"),
-            wakes: counters(registry, "wakes", "Wakes by push service and by what came of them"),
+            events: counters(registry, "events", "Events by result"),
+            claims: counters(registry, "claims", "Codes typed on devices, by result"),
+            wakes: counters(registry, "wakes", "Wakes by push service and result"),
             wake_acks: seconds(
                 registry,
                 "ceremony_wake",
-                "From the push service's taking of a wake to its app's acknowledgement",
+                "From a push service's acceptance of a wake to the app's acknowledgement",
                 ceremony_buckets,
             ),
         };
@@ -129,12 +124,12 @@ impl ports::Counts for CeremonyMetrics {
     }
 }
 
-/// From a quick tap to the longest ceremony, 10 minutes.
+/// From 0.1 s to the longest ceremony, 10 minutes.
 fn ceremony_buckets() -> Histogram {
     Histogram::new([0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0])
 }
 
-/// One thing to count, with its labels.
+/// One change of an instrument, with its labels.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Count {
     /// `ceremonies_opened`.
@@ -151,7 +146,7 @@ pub enum Count {
     Step(Labels<1>, Duration),
 }
 
-/// What a fact counts. The steps of a ceremony are counted with its end.
+/// The changes for a fact. The steps of a ceremony are counted at its end.
 #[must_use]
 pub fn counts(ceremony: &Ceremony, fact: &Fact) -> Vec<Count> {
     let request = &ceremony.request;

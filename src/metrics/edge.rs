@@ -1,4 +1,4 @@
-//! Counts of HTTP answers and of device sockets.
+//! Counters of HTTP answers and device sockets.
 
 use std::borrow::Cow;
 
@@ -21,11 +21,15 @@ impl EdgeMetrics {
         let new = Self {
             responses: counters(registry, "http_responses", "HTTP answers by status class"),
             refusals: counters(registry, "http_refusals", "HTTP answers that refuse, by code"),
-            refused: counters(registry, "refused", "Turned away at the door, by what was too much"),
+            refused: counters(
+                registry,
+                "refused",
+                "Connections and requests that the listener refused, by reason",
+            ),
             opened: super::counter(
                 registry,
                 "device_sockets_opened",
-                "Device sockets taken over, before they authenticate",
+                "Device sockets accepted, before they authenticate",
             ),
             closed: counters(registry, "device_sockets_closed", "Device sockets by their end"),
         };
@@ -71,8 +75,8 @@ fn of(reason: CloseReason) -> Labels<1> {
     [("reason", reason.name().into())]
 }
 
-/// A device socket that is counted as open until this drops: then it is counted by its end. However
-/// it ends, it is counted.
+/// A device socket that is counted as open. Dropping it counts the end by its reason, so that every
+/// end is counted.
 #[derive(Debug)]
 pub struct SocketCount {
     closed: Counters<1>,
@@ -80,7 +84,7 @@ pub struct SocketCount {
 }
 
 impl SocketCount {
-    /// Why it ends. Without this it counts as a connection lost.
+    /// Sets the reason of the end. Without one it counts as a lost connection.
     pub fn ends(&mut self, reason: CloseReason) {
         self.reason = reason;
     }

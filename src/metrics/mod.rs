@@ -1,22 +1,18 @@
-//! What is counted of one node, and its form for Prometheus.
+//! The metrics of one node, rendered for Prometheus.
 //!
 //! ```text
 //!   ceremonies: facts ───────▶ ┌─────────┐
 //!   store, FIDO2 server ─────▶│ Metrics │── render ──▶ GET /metrics (admin listener)
 //!   HTTP, device sockets ────▶└─────────┘      ▲
-//!                                              └ what the node holds just now
+//!                                              └ gauges of this moment
 //! ```
-//! Every instrument belongs to a [`Metrics`], and every relay has its own: there is no recorder of
-//! the process, so relays that run side by side, as in tests, count for themselves alone.
-//! (That is why this is `prometheus-client` and not the `metrics` facade, whose macros find their
-//! recorder in a global or in the thread at hand, and tasks change threads. Its instruments also
-//! need no upkeep: nothing grows while nobody scrapes.)
-//!
-//! Labels come from closed sets (enums of ours, route templates, status classes): never a path, a
-//! name, an address or an id. Counters whose values are known beforehand start at zero, so that a
-//! first failure is seen as a rise.
-//!
-//! It knows the core's and the ports' words, and nothing of HTTP, sockets, stores or the relay.
+//! Every instrument belongs to a [`Metrics`], and every relay has its own, so that relays in one
+//! process, as in tests, count apart. (Hence `prometheus-client` and not the `metrics` facade,
+//! whose macros find their recorder in a global or in the current thread, and tasks change threads.
+//! Its instruments also need no upkeep: nothing grows without a scrape.) Labels have closed sets of
+//! values (enums, route templates, status classes): never a path, a name, an address or an id.
+//! Counters with known labels start at zero, so that a first failure shows as a rise. It uses types
+//! of the core and the ports, and nothing of HTTP, sockets, stores or the relay.
 
 mod ceremonies;
 mod edge;
@@ -47,36 +43,35 @@ use self::edge::EdgeMetrics;
 use self::process::ProcessCollector;
 use crate::ports::{self, Fido, Store};
 
-/// The form of [`Metrics::render`], for `Content-Type` (OpenMetrics 1.0, section 4).
+/// The `Content-Type` of [`Metrics::render`] (OpenMetrics 1.0, section 4).
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Label names with their values.
+/// Labels: names and values.
 pub type Labels<const N: usize> = [(&'static str, Cow<'static, str>); N];
 type Counters<const N: usize> = Family<Labels<N>, Counter>;
 type Histograms<const N: usize> = Family<Labels<N>, Histogram, fn() -> Histogram>;
 
-/// What a node holds at the moment when it is asked.
+/// Values of a node at the time of a scrape.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NodeGauges {
-    /// Whether it may take traffic.
+    /// Whether `/readyz` is 200.
     pub ready: bool,
     /// Device sockets that have authenticated.
     pub sockets: usize,
-    /// Ceremonies without an outcome.
+    /// Open ceremonies.
     pub open: usize,
-    /// Moments at which time alone may change a ceremony.
+    /// Scheduled deadlines of ceremonies.
     pub deadlines: usize,
-    /// Ceremonies that somebody waits for.
+    /// Ceremonies with a watcher.
     pub watched: usize,
     /// Result tokens signed so far.
     pub result_tokens: u64,
     /// Panics of tasks so far.
     pub panics: u64,
-    /// How deliveries of webhooks fare.
     pub webhooks: WebhookGauges,
 }
 
-/// The instruments of one relay. Clones are the same.
+/// The instruments of one relay. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Instruments>);
 
@@ -98,45 +93,45 @@ struct Instruments {
 }
 
 impl Metrics {
-    /// Instruments of a node that starts now, all at zero.
+    /// Instruments at zero, for a node that starts now.
     #[must_use]
     pub fn new(now: UnixMillis) -> Self {
         let mut registry = Registry::default();
         registry.register_collector(Box::new(ProcessCollector::new(now)));
-        let ours = registry.sub_registry_with_prefix("fido_relay");
+        let relay = registry.sub_registry_with_prefix("fido_relay");
         let version = [("version", Cow::Borrowed(env!("CARGO_PKG_VERSION")))];
-        ours.register("build", "Version of this binary", Info::new(version));
+        relay.register("build", "Version of this binary", Info::new(version));
         let inner = Instruments {
-            ceremonies: Arc::new(CeremonyMetrics::new(ours)),
-            edge: EdgeMetrics::new(ours),
-            store: store::StoreMetrics::new(ours),
-            upstream: upstream::UpstreamMetrics::new(ours),
-            ready: gauge(ours, "ready", "Whether this node may take traffic: 1 or 0"),
-            sockets: gauge(ours, "device_sockets", "Authenticated device sockets"),
-            open: gauge(ours, "ceremonies_open", "Ceremonies without an outcome"),
-            deadlines: gauge(ours, "deadlines", "Moments at which time may change a ceremony"),
-            watched: gauge(ours, "ceremonies_watched", "Ceremonies that somebody waits for"),
-            result_tokens: counter(ours, "result_tokens", "Result tokens that were signed"),
-            panics: counter(ours, "task_panics", "Tasks that panicked"),
-            webhooks: webhooks::WebhookMetrics::new(ours),
+            ceremonies: Arc::new(CeremonyMetrics::new(relay)),
+            edge: EdgeMetrics::new(relay),
+            store: store::StoreMetrics::new(relay),
+            upstream: upstream::UpstreamMetrics::new(relay),
+            ready: gauge(relay, "ready", "Whether this node may take traffic: 1 or 0"),
+            sockets: gauge(relay, "device_sockets", "Authenticated device sockets"),
+            open: gauge(relay, "ceremonies_open", "Ceremonies without an outcome"),
+            deadlines: gauge(relay, "deadlines", "Scheduled deadlines of ceremonies"),
+            watched: gauge(relay, "ceremonies_watched", "Ceremonies with a watcher"),
+            result_tokens: counter(relay, "result_tokens", "Result tokens that were signed"),
+            panics: counter(relay, "task_panics", "Tasks that panicked"),
+            webhooks: webhooks::WebhookMetrics::new(relay),
             registry,
         };
         Self(Arc::new(inner))
     }
 
-    /// Counts ceremonies and their events.
+    /// The counters of ceremonies and their events.
     #[must_use]
     pub fn ceremonies(&self) -> Arc<dyn ports::Counts> {
         Arc::clone(&self.0.ceremonies) as Arc<dyn ports::Counts>
     }
 
-    /// The same store, measured.
+    /// Wraps a store to measure it.
     #[must_use]
     pub fn store(&self, store: Arc<dyn Store>) -> Arc<dyn Store> {
         Arc::new(store::MeasuredStore::new(store, self.0.store.clone()))
     }
 
-    /// The same FIDO2 server, measured.
+    /// Wraps a FIDO2 server to measure it.
     #[must_use]
     pub fn upstream(&self, fido: Arc<dyn Fido>) -> Arc<dyn Fido> {
         Arc::new(upstream::MeasuredFido::new(fido, self.0.upstream.clone()))
@@ -148,22 +143,22 @@ impl Metrics {
         self.0.edge.socket()
     }
 
-    /// An HTTP request was answered. `route` is a template of the route table, never a path.
+    /// Counts an HTTP answer. `route` is a template of the route table, never a path.
     pub fn answered(&self, route: &str, status: u16, problem: Option<&str>) {
         self.0.edge.answered(route, status, problem);
     }
 
-    /// What may be turned away at the door, each starting at zero.
+    /// Starts the counters of refused connections at zero, one for each reason.
     pub fn may_turn_away(&self, what: impl IntoIterator<Item = &'static str>) {
         self.0.edge.may_turn_away(what);
     }
 
-    /// Somebody was turned away at the door, for this reason.
+    /// Counts a refused connection or request by its reason.
     pub fn turned_away(&self, what: &'static str) {
         self.0.edge.turned_away(what);
     }
 
-    /// Everything, in the form of [`CONTENT_TYPE`].
+    /// Every metric as [`CONTENT_TYPE`].
     #[must_use]
     pub fn render(&self, gauges: NodeGauges) -> String {
         self.0.ready.set(i64::from(gauges.ready));
@@ -175,20 +170,19 @@ impl Metrics {
         self.0.panics.inner().store(gauges.panics, Ordering::Relaxed);
         self.0.webhooks.set(gauges.webhooks);
         let mut rendered = String::new();
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = text::encode(&mut rendered, &self.0.registry);
         rendered
     }
 }
 
 impl Default for Metrics {
-    /// Of a node that started at an unknown time.
+    /// Instruments of a node with an unknown start.
     fn default() -> Self {
         Self::new(UnixMillis(0))
     }
 }
 
-/// A gauge's number.
 fn gauge_value<N: TryInto<i64>>(count: N) -> i64 {
     count.try_into().unwrap_or(i64::MAX)
 }

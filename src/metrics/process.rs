@@ -1,5 +1,5 @@
-//! Figures of the process, under the names that Prometheus clients share: read when asked for, and
-//! only on Linux, which alone has `/proc`.
+//! Metrics of the process, by the names that Prometheus clients share. They are read from `/proc`
+//! at each scrape, so only on Linux.
 
 use fido_relay_proto::UnixMillis;
 use prometheus_client::collector::Collector;
@@ -19,7 +19,7 @@ impl ProcessCollector {
 
 impl Collector for ProcessCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let figures = [
+        let values = [
             (
                 "process_start_time_seconds",
                 "When this node started, in seconds since 1970",
@@ -29,9 +29,9 @@ impl Collector for ProcessCollector {
             ("process_max_fds", "File descriptors that may be open", file_limit()),
             ("process_resident_memory_bytes", "Resident memory in bytes", resident_bytes()),
         ];
-        for (name, help, figure) in figures {
-            let Some(figure) = figure else { continue };
-            let gauge = ConstGauge::new(i64::try_from(figure).unwrap_or(i64::MAX));
+        for (name, help, value) in values {
+            let Some(value) = value else { continue };
+            let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! A store, measured: the same answers, each operation's time and failures.
+//! Wraps a store and measures the time and errors of each operation.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ impl StoreMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let new = Self {
             took: seconds(registry, "store", "Operations of the store", buckets),
-            errors: counters(registry, "store_errors", "Operations that the store did not do"),
+            errors: counters(registry, "store_errors", "Failed operations of the store"),
         };
         for operation in OPERATIONS {
             let _ = new.took.get_or_create_owned(&[("operation", operation.into())]);
@@ -58,7 +58,7 @@ impl StoreMetrics {
     }
 }
 
-/// From a look into memory to a disk that hangs.
+/// From a read of memory to a disk that hangs.
 fn buckets() -> Histogram {
     Histogram::new([0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0])
 }
@@ -66,12 +66,12 @@ fn buckets() -> Histogram {
 #[derive(Debug)]
 pub(super) struct MeasuredStore {
     store: Arc<dyn Store>,
-    figures: StoreMetrics,
+    metrics: StoreMetrics,
 }
 
 impl MeasuredStore {
-    pub(super) fn new(store: Arc<dyn Store>, figures: StoreMetrics) -> Self {
-        Self { store, figures }
+    pub(super) fn new(store: Arc<dyn Store>, metrics: StoreMetrics) -> Self {
+        Self { store, metrics }
     }
 }
 
@@ -85,11 +85,11 @@ impl Store for MeasuredStore {
         bucket: Bucket,
         key: &'a str,
     ) -> BoxFuture<'a, Result<Option<Stored>, StoreError>> {
-        Box::pin(self.figures.measure("load", self.store.load(bucket, key)))
+        Box::pin(self.metrics.measure("load", self.store.load(bucket, key)))
     }
 
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<Revision, StoreError>> {
-        Box::pin(self.figures.measure("commit", self.store.commit(batch)))
+        Box::pin(self.metrics.measure("commit", self.store.commit(batch)))
     }
 
     fn list<'a>(
@@ -97,7 +97,7 @@ impl Store for MeasuredStore {
         bucket: Bucket,
         prefix: &'a str,
     ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
-        Box::pin(self.figures.measure("list", self.store.list(bucket, prefix)))
+        Box::pin(self.metrics.measure("list", self.store.list(bucket, prefix)))
     }
 
     fn page<'a>(
@@ -106,7 +106,7 @@ impl Store for MeasuredStore {
         after: &'a str,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<(String, Stored)>, StoreError>> {
-        Box::pin(self.figures.measure("page", self.store.page(bucket, after, limit)))
+        Box::pin(self.metrics.measure("page", self.store.page(bucket, after, limit)))
     }
 
     fn due<'a>(
@@ -116,7 +116,7 @@ impl Store for MeasuredStore {
         after: Option<&'a DueRecord>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<DueRecord>, StoreError>> {
-        Box::pin(self.figures.measure("due", self.store.due(duty, until, after, limit)))
+        Box::pin(self.metrics.measure("due", self.store.due(duty, until, after, limit)))
     }
 
     fn journaled(&self, after: Position) -> BoxFuture<'_, ()> {

@@ -1,4 +1,4 @@
-//! A FIDO2 server, measured: the same answers, each call's time by what came of it.
+//! Wraps a FIDO2 server and measures the time of each call by its result.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use super::{Histograms, seconds};
 use crate::core::ceremony::{Begun, UpstreamSession, Verdict};
 use crate::ports::{BeginFault, BeginRequest, Completion, Fido};
 
-/// What begin calls come to in the ordinary course; further reasons appear when they occur.
+/// Usual results of begin calls; other reasons appear when they occur.
 const BEGUN: [&str; 5] =
     ["ok", "no_credential", "upstream_unavailable", "upstream_rejected", "upstream_full"];
 const COMPLETED: [&str; 6] =
@@ -25,7 +25,7 @@ pub(super) struct UpstreamMetrics(Histograms<2>);
 
 impl UpstreamMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
-        let help = "Calls to the FIDO2 server, retries included, by what came of them";
+        let help = "Calls to the FIDO2 server, retries included, by result";
         let new = Self(seconds(registry, "upstream", help, buckets));
         let begin = BEGUN.into_iter().map(|result| ("begin", result));
         let complete = COMPLETED.into_iter().map(|result| ("complete", result));
@@ -49,12 +49,12 @@ fn buckets() -> Histogram {
 #[derive(Debug)]
 pub(super) struct MeasuredFido {
     fido: Arc<dyn Fido>,
-    figures: UpstreamMetrics,
+    metrics: UpstreamMetrics,
 }
 
 impl MeasuredFido {
-    pub(super) fn new(fido: Arc<dyn Fido>, figures: UpstreamMetrics) -> Self {
-        Self { fido, figures }
+    pub(super) fn new(fido: Arc<dyn Fido>, metrics: UpstreamMetrics) -> Self {
+        Self { fido, metrics }
     }
 }
 
@@ -75,7 +75,7 @@ impl Fido for MeasuredFido {
                 Ok(_) => "ok".into(),
                 Err(fault) => fault.reason.code().into(),
             };
-            self.figures.count("begin", result, started);
+            self.metrics.count("begin", result, started);
             begun
         })
     }
@@ -99,7 +99,7 @@ impl Fido for MeasuredFido {
                 Verdict::NotAsked => "not_asked",
                 Verdict::Unknown => "unknown",
             };
-            self.figures.count("complete", result.into(), started);
+            self.metrics.count("complete", result.into(), started);
             completion
         })
     }

@@ -1,4 +1,4 @@
-//! How deliveries of webhooks fare. Whoever sends them counts; here is the form for Prometheus.
+//! Metrics of webhook deliveries, which the sender counts.
 
 use std::sync::atomic::Ordering;
 
@@ -8,20 +8,20 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::{counter, gauge, gauge_value};
 
-/// How deliveries fare at the moment when it is asked.
+/// Values of webhook deliveries at the time of a scrape.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WebhookGauges {
     /// Deliveries that arrived since the start.
     pub delivered: u64,
-    /// Tries that failed since the start.
+    /// Attempts that failed since the start.
     pub failed: u64,
     /// Deliveries that were given up since the start.
     pub dead: u64,
-    /// Deliveries that wait or are on their way.
+    /// Deliveries that wait or are under way.
     pub waiting: u64,
-    /// Endpoints that nothing is sent to because they failed too often in a row.
+    /// Endpoints with an open circuit, after too many failures in a row.
     pub open_circuits: u64,
-    /// How long ago the delivery that waits longest was due, in seconds; 0: none is late.
+    /// Seconds since the longest waiting delivery was due; 0: none is late.
     pub overdue_s: u64,
 }
 
@@ -40,10 +40,10 @@ impl WebhookMetrics {
         let overdue = Gauge::default();
         let help = "How long ago the webhook that waits longest was due";
         registry.register_with_unit("webhooks_overdue", help, Unit::Seconds, overdue.clone());
-        let circuits = "Webhook endpoints that failed too often in a row and are left alone";
+        let circuits = "Webhook endpoints with an open circuit, after too many failures in a row";
         Self {
             delivered: counter(registry, "webhooks_delivered", "Webhooks that arrived"),
-            failed: counter(registry, "webhook_failures", "Tries to deliver that failed"),
+            failed: counter(registry, "webhook_failures", "Failed delivery attempts"),
             dead: counter(registry, "webhooks_dead", "Webhooks that were given up"),
             waiting: gauge(registry, "webhooks_waiting", "Webhooks that have not arrived yet"),
             open_circuits: gauge(registry, "webhook_circuits_open", circuits),
@@ -51,12 +51,12 @@ impl WebhookMetrics {
         }
     }
 
-    pub(super) fn set(&self, standing: WebhookGauges) {
-        self.delivered.inner().store(standing.delivered, Ordering::Relaxed);
-        self.failed.inner().store(standing.failed, Ordering::Relaxed);
-        self.dead.inner().store(standing.dead, Ordering::Relaxed);
-        self.waiting.set(gauge_value(standing.waiting));
-        self.open_circuits.set(gauge_value(standing.open_circuits));
-        self.overdue.set(gauge_value(standing.overdue_s));
+    pub(super) fn set(&self, gauges: WebhookGauges) {
+        self.delivered.inner().store(gauges.delivered, Ordering::Relaxed);
+        self.failed.inner().store(gauges.failed, Ordering::Relaxed);
+        self.dead.inner().store(gauges.dead, Ordering::Relaxed);
+        self.waiting.set(gauge_value(gauges.waiting));
+        self.open_circuits.set(gauge_value(gauges.open_circuits));
+        self.overdue.set(gauge_value(gauges.overdue_s));
     }
 }

@@ -36,7 +36,7 @@ impl Scene {
     async fn set_on(store: Arc<dyn Store>, change: impl FnOnce(&mut Prompts)) -> Self {
         let upstream = agreeable();
         let at_upstream = upstream_at(&upstream.url());
-        let relay = TestRelay::start_with(store, |config| {
+        let relay = TestRelay::start_on(store, |config| {
             at_upstream(config);
             config.prompts = Config::default().prompts;
             change(&mut config.prompts);
@@ -362,7 +362,7 @@ async fn an_alarm_that_was_stored_but_not_counted_counts_when_the_relay_starts()
     assert!(relay.running.stop().await);
     let listener = fido_relay::serve::bind(&config).unwrap();
     let clock = Arc::new(fido_relay::backends::embedded::SystemClock);
-    let ground = fido_relay::serve::ServerDependencies { store, clock };
+    let ground = fido_relay::serve::ServerDependencies::new(store, clock);
     let running = fido_relay::serve::start_on(ground, config, listener).await.unwrap();
     running.relay().ceremonies.recovered().await;
     let mut ada = WirePhone::connect(ada.paired.clone()).await;

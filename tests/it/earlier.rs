@@ -72,7 +72,7 @@ impl Earlier {
         let clock = Arc::new(MovedClock(at, Instant::now()));
         let store = Arc::new(DataDirectory::of(&config).open().unwrap());
         let running =
-            serve::start_on(ServerDependencies { store, clock }, config, listener).await.unwrap();
+            serve::start_on(ServerDependencies::new(store, clock), config, listener).await.unwrap();
         running.relay().ceremonies.recovered().await;
         let key = self.told["key"].as_str().unwrap().to_owned();
         let initiator = Initiator { url: running.url(), key, http: http() };

@@ -83,8 +83,7 @@ impl Remote {
         let store = Arc::new(FileStore::open(&self.config.data_dir.join(STORE_FILE), &[]).unwrap());
         let ground = ServerDependencies::new(store, Arc::new(Ahead(ahead_ms)));
         let listener = serve::bind(&self.config).unwrap();
-        self.running =
-            Some(serve::start_with(ground, self.config.clone(), listener).await.unwrap());
+        self.running = Some(serve::start_on(ground, self.config.clone(), listener).await.unwrap());
     }
 
     /// Does what is asked, one line at a time.

@@ -30,9 +30,9 @@ enum Command {
   fido-relay audit verify --dir /mnt/copy/audit --jwks jwks.json --known checkpoint.jsonl
   fido-relay audit verify 00000000000000004096.jsonl     one segment, its chain alone
 
-jwks.json is a copy of the relay's /.well-known/jwks.json that you keep elsewhere. Without it a log
-that somebody wrote anew from its beginning looks whole. --known is a checkpoint that left the
-machine in time: without one, lines cut off the end are not missed. Exit code 1 at the first fault.")]
+jwks.json is a copy of the relay's /.well-known/jwks.json that you keep elsewhere. Without it a forged
+log verifies. --known is a checkpoint that is kept outside of the machine: without one, lines cut off
+the end are not noticed. Exit code 1 at the first fault.")]
     Verify(Verify),
     /// Print entries, as they stand or as a table
     #[command(after_help = "Examples:
@@ -133,9 +133,8 @@ fn report_text(report: &Report, question: &Question) -> String {
             }
         }
         (Some(_), None) => text.push_str("There is no checkpoint yet: nothing is signed.\n"),
-        (None, _) => text.push_str(
-            "Signatures were NOT verified (give --jwks): a log written anew looks like this, too.\n",
-        ),
+        (None, _) => text
+            .push_str("Signatures were NOT verified (give --jwks): a forged log looks the same.\n"),
     }
     match &question.known {
         Some(known) => {

@@ -110,7 +110,7 @@ pub fn check(
         return Err(ReceiptError::Contradiction("the card signed for another relying party"));
     }
     if !shown.user_present {
-        return Err(ReceiptError::Contradiction("the card does not say that anybody was there"));
+        return Err(ReceiptError::Contradiction("the card does not report user presence"));
     }
     let transaction = check_transaction(&receipt, &challenge, transaction)?;
     Ok(VerifiedReceipt { receipt, shown, transaction })
@@ -261,7 +261,7 @@ fn report_text(verified: &VerifiedReceipt) -> String {
     line(if shown.user_verified {
         "the card verified its user (PIN or biometrics)"
     } else {
-        "somebody was there; the card did NOT verify who"
+        "a person was present; the card did NOT verify who"
     });
     match transaction {
         TransactionCheck::None => {}

@@ -127,7 +127,7 @@ fn space(directory: &Path, min_free_mb: u64) -> Option<Finding> {
         Finding::wrong(
             "space",
             format!("{free} MiB are free, {min_free_mb} are wanted"),
-            "make room: a relay whose disk is full opens nothing and loses what it cannot store",
+            "free space: with a full disk the relay opens no ceremony and loses what it cannot store",
         )
     })
 }

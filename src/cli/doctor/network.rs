@@ -69,7 +69,7 @@ pub(super) async fn public_url(config: &Config, runs: bool) -> Finding {
         Ok(response) => {
             let says = format!("{url} has a good certificate, but answers {}", response.status());
             if runs {
-                Finding::wrong("public_url", says, "let the proxy pass everything to this relay")
+                Finding::wrong("public_url", says, "let the proxy forward every path to this relay")
             } else {
                 Finding::doubtful("public_url", says, "look again once the relay runs")
             }

@@ -63,14 +63,14 @@ async fn compare(store: &dyn Store, list: &RevocationList) -> Result<(usize, usi
         epoch = *last;
         all += page.len();
         for (_, Revocation { tenant, what, .. }) in &page {
-            let stands = match what {
+            let still_stored = match what {
                 Revoked::Device(device) => devices::load(store, tenant, *device).await?.is_some(),
                 Revoked::Card(record) => {
                     let key = record_key(tenant, record);
                     store.load(Bucket::Credentials, &key).await?.is_some()
                 }
             };
-            back += usize::from(stands);
+            back += usize::from(still_stored);
         }
     }
 }

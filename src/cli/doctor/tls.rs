@@ -73,7 +73,7 @@ pub(super) fn secret_is_open(about: &'static str, file: &Path) -> Option<Finding
     (mode & 0o007 != 0).then(|| {
         Finding::wrong(
             about,
-            format!("everybody can reach {} (mode {mode:04o})", file.display()),
+            format!("every user can reach {} (mode {mode:04o})", file.display()),
             format!("chmod o-rwx {}", file.display()),
         )
     })

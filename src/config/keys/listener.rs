@@ -12,9 +12,8 @@ use crate::config::{AdminListener, Config, Proxy, Tls};
 /// Shortest allowed prefixes (IPv4, IPv6): those of the private networks 10.0.0.0/8 and fc00::/7.
 const WIDEST: (u8, u8) = (8, 7);
 
-const RELOAD: Limit = Limit::new("tls.reload_s", 30, 1..=3_600).documented(&[
-    "seconds between two checks of the files for changes; SIGHUP checks them at once",
-]);
+const RELOAD: Limit = Limit::new("tls.reload_s", 30, 1..=3_600)
+    .documented(&["seconds between two checks of the files; SIGHUP checks at once"]);
 
 pub(super) fn read_tls(reader: &mut Reader) -> Option<Tls> {
     let pair = read_pair(reader, "tls.cert_file", "tls.key_file");

@@ -12,8 +12,8 @@ use crate::config::reader::Reader;
 use crate::config::weaknesses::is_loopback;
 
 const AFTER: Limit = Limit::new("push.after_ms", 2_000, 0..=30_000).documented(&[
-    "milliseconds that an app has to acknowledge a prompt before its device is woken. 0: a device",
-    "without a socket is woken at once, one with a socket after 2 s",
+    "milliseconds that an app has to acknowledge a prompt before its device is woken.",
+    "0: a device without a socket is woken at once, one with a socket after 2 s",
 ]);
 /// Longest sentence, in characters: it fits a Web Push message in any script.
 const TEXT_MAX: usize = 100;

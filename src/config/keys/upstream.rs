@@ -8,13 +8,13 @@ use crate::config::reader::Reader;
 use crate::config::values::{Origin, UpstreamKind};
 use crate::config::{HttpUpstream, Upstream, UpstreamPaths, UpstreamUsernames};
 
-const BEGIN_TIMEOUT: Limit =
+pub(in crate::config) const BEGIN_TIMEOUT: Limit =
     Limit::new("upstream.begin_timeout_s", 5, 1..=30).documented(&["seconds for one begin call"]);
 // The core treats the result of a completion as unknown after 20 s, so the call must end before.
-const COMPLETE_TIMEOUT: Limit =
+pub(in crate::config) const COMPLETE_TIMEOUT: Limit =
     Limit::new("upstream.complete_timeout_s", 10, 1..=15).documented(&[
-        "seconds for the completion call. It is never repeated; without an answer the outcome is",
-        "`indeterminate`",
+        "seconds for the completion call. It is never repeated; without an answer the",
+        "outcome is `indeterminate`",
     ]);
 
 pub(super) fn read(reader: &mut Reader) -> Upstream {

@@ -88,7 +88,7 @@ const CASES: &[Case] = &[
     (
         STRONG,
         &[("attestation.roots_file", ""), ("attestation.accept", "[\"certified\"]")],
-        ("attestation.roots_file", "cards must bring"),
+        ("attestation.roots_file", "cards must have"),
     ),
     (
         STRONG,

@@ -9,7 +9,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::json;
 
-use super::{attestation, doubt};
+use super::{attestation, metadata_warning};
 use crate::backends::embedded::SystemClock;
 use crate::config::from_texts;
 
@@ -59,9 +59,13 @@ fn metadata_models_and_kinds_come_from_the_configuration() {
     );
     let policy_of_all = policy(&whole).unwrap();
     // An outdated list counts; the log and `doctor` complain.
-    assert!(doubt(&policy_of_all, &SystemClock).unwrap().contains("metadata_file is outdated"));
+    assert!(
+        metadata_warning(&policy_of_all, &SystemClock)
+            .unwrap()
+            .contains("metadata_file is outdated")
+    );
     assert_eq!(policy_of_all.metadata.unwrap().count(), 1);
-    assert_eq!(doubt(&AttestationPolicy::default(), &SystemClock), None);
+    assert_eq!(metadata_warning(&AttestationPolicy::default(), &SystemClock), None);
     assert_eq!(policy_of_all.aaguids.len(), 1);
     assert!(policy_of_all.certified && !policy_of_all.none && !policy_of_all.self_signed);
 

@@ -52,14 +52,11 @@ impl TestRelay {
     }
 
     /// The default with changes, on a store of the test's own.
-    pub(crate) async fn start_with(
-        store: Arc<dyn Store>,
-        change: impl FnOnce(&mut Config),
-    ) -> Self {
+    pub(crate) async fn start_on(store: Arc<dyn Store>, change: impl FnOnce(&mut Config)) -> Self {
         let (config, place) = Self::configured(change);
         let listener = serve::bind(&config).unwrap();
         let ground = ServerDependencies::new(store, Arc::new(SystemClock));
-        let running = serve::start_with(ground, config, listener).await.unwrap();
+        let running = serve::start_on(ground, config, listener).await.unwrap();
         Self { running, place }
     }
 

@@ -30,7 +30,7 @@ const TOKEN_MAX: usize = 200;
 const MADE_UP: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 #[derive(Debug)]
-pub(super) struct Apns {
+pub(super) struct ApnsClient {
     client: Client,
     clock: Arc<dyn Clock>,
     base: String,
@@ -127,7 +127,7 @@ fn disposition(reply: &HttpReply) -> (ApnsDisposition, String) {
     (disposition, format!("status {}", reply.status))
 }
 
-impl Apns {
+impl ApnsClient {
     pub(super) fn new(
         settings: &ApnsSettings,
         all: &PushSettings,
@@ -257,7 +257,7 @@ impl Apns {
     }
 }
 
-impl PushServiceClient for Apns {
+impl PushServiceClient for ApnsClient {
     fn permits(&self, target: &PushTarget) -> Result<(), Unpushable> {
         if target.keys.is_some() {
             return Err(Unpushable("keys belong to webpush"));

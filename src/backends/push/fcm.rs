@@ -26,7 +26,7 @@ const MADE_UP: &str = "fido-relay-doctor-made-up-token";
 const KEY: &str = "push.fcm.service_accounts";
 
 #[derive(Debug)]
-pub(super) struct Fcm {
+pub(super) struct FcmClient {
     client: Client,
     clock: Arc<dyn Clock>,
     base: String,
@@ -104,7 +104,7 @@ fn is_unauthorized(reply: &HttpReply) -> bool {
     reply.status == 401 && code(reply).is_none()
 }
 
-impl Fcm {
+impl FcmClient {
     pub(super) async fn new(
         settings: &FcmSettings,
         all: &PushSettings,
@@ -228,7 +228,7 @@ impl Fcm {
 /// The notification may have arrived: then the next one replaces it.
 const LOST: DeliveryError = DeliveryError::Failing(None);
 
-impl PushServiceClient for Fcm {
+impl PushServiceClient for FcmClient {
     fn permits(&self, target: &PushTarget) -> Result<(), Unpushable> {
         if target.keys.is_some() {
             return Err(Unpushable("keys belong to webpush"));

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use fido_relay_proto::http::{PushService, PushTarget};
 use futures::future::BoxFuture;
 
-use super::apns::Apns;
+use super::apns::ApnsClient;
 use super::dispatch::{Dispatcher, PushServiceClient};
 use super::far_end_queue::QueueLimits;
-use super::fcm::Fcm;
+use super::fcm::FcmClient;
 use super::probe::PushProbe;
 use super::settings::{PushSettings, PushSettingsError};
-use super::webpush::WebPush;
+use super::webpush::WebPushClient;
 use crate::ports::{Clock, Push, PushFailure, Unpushable, Wake, WebhookSender};
 
 /// The queue_limits of Web Push's limits that one origin gets, as a divisor: devices name the endpoints, and
@@ -54,15 +54,15 @@ impl PushServices {
         let mut services = Self { webpush: None, fcm: None, apns: None };
         if let Some(webpush) = &settings.webpush {
             let clock = Arc::clone(&clock);
-            let webpush = Arc::new(WebPush::new(webpush, &settings.text, sender, clock)?);
+            let webpush = Arc::new(WebPushClient::new(webpush, &settings.text, sender, clock)?);
             services.webpush = Some(dispatch(PushService::Webpush, webpush, part));
         }
         if let Some(fcm) = &settings.fcm {
-            let fcm = Arc::new(Fcm::new(fcm, settings, Arc::clone(&clock)).await?);
+            let fcm = Arc::new(FcmClient::new(fcm, settings, Arc::clone(&clock)).await?);
             services.fcm = Some(dispatch(PushService::Fcm, fcm, of_projects));
         }
         if let Some(apns) = &settings.apns {
-            let apns = Arc::new(Apns::new(apns, settings, clock)?);
+            let apns = Arc::new(ApnsClient::new(apns, settings, clock)?);
             services.apns = Some(dispatch(PushService::Apns, apns, whole));
         }
         Ok(services)

@@ -22,14 +22,14 @@ const TOPIC: &str = "fido-relay";
 
 /// Web Push: RFC 8030, 8188, 8291, 8292.
 #[derive(Debug)]
-pub(super) struct WebPush {
+pub(super) struct WebPushClient {
     sender: Arc<dyn WebhookSender>,
     clock: Arc<dyn Clock>,
     vapid: Vapid,
     text: String,
 }
 
-impl WebPush {
+impl WebPushClient {
     pub(super) fn new(
         settings: &WebPushSettings,
         text: &str,
@@ -87,7 +87,7 @@ fn judge(
     }
 }
 
-impl PushServiceClient for WebPush {
+impl PushServiceClient for WebPushClient {
     fn permits(&self, target: &PushTarget) -> Result<(), Unpushable> {
         if target.app.is_some() {
             return Err(Unpushable("app does not belong to webpush"));

@@ -59,7 +59,7 @@ pub struct RelayLimits {
 
 /// How much a node holds in memory. With nothing open and no device connected it is all zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct NodeGauges {
+pub struct NodeOccupancy {
     /// Device sockets on this node.
     pub sockets: usize,
     /// Ceremonies without an outcome.
@@ -191,9 +191,9 @@ impl Relay {
     }
 
     #[must_use]
-    pub fn gauges(&self) -> NodeGauges {
-        let (ceremonies, delivery) = (self.ceremonies.gauges(), self.delivery.gauges());
-        NodeGauges {
+    pub fn occupancy(&self) -> NodeOccupancy {
+        let (ceremonies, delivery) = (self.ceremonies.occupancy(), self.delivery.occupancy());
+        NodeOccupancy {
             sockets: delivery.sockets,
             open: ceremonies.open,
             deadlines: ceremonies.deadlines,

@@ -104,7 +104,7 @@ impl Delivery {
         &*self.state.dependencies.store
     }
 
-    pub(crate) fn gauges(&self) -> DeliveryGauges {
+    pub(crate) fn occupancy(&self) -> DeliveryGauges {
         DeliveryGauges {
             sockets: self.registry().len(),
             watched: self.state.watchers.len(),

@@ -391,7 +391,7 @@ async fn no_slip_in_a_code_previews_another_ceremony_among_five_thousand() {
     assert_eq!(phone.previews(&relay, &own.code).await.ceremony_id, own.key.id);
     relay.clock.forward(61_000);
     tokio::time::sleep(std::time::Duration::from_secs(120)).await;
-    let census = relay.relay.gauges();
+    let census = relay.relay.occupancy();
     assert_eq!((census.open, census.copies, census.deadlines), (0, 0, 0), "all are over");
 }
 

@@ -159,7 +159,7 @@ async fn sign_in(store: &Arc<WatchedStore>, is_local: bool) -> (usize, Vec<Vec<&
     assert_eq!(loads(), until_shown, "nothing waits any more");
     assert_eq!(relay.fido.completions.load(Ordering::Relaxed), 1);
     assert!(relay.relay.dependencies().tasks.stop(Duration::from_secs(20)).await);
-    assert_eq!(relay.relay.gauges().copies, 0, "ended and shown");
+    assert_eq!(relay.relay.occupancy().copies, 0, "ended and shown");
     (by_the_sign_in, store.commits())
 }
 

@@ -314,12 +314,12 @@ async fn an_address_that_is_its_devices_no_more_is_not_woken_by_a_try_that_comes
     stage.push.takes(Duration::from_secs(30));
     stage.opens(Binding::Code).await;
     stage.pass(2_100).await;
-    assert_eq!(stage.relay.relay.gauges().waking, 1);
+    assert_eq!(stage.relay.relay.occupancy().waking, 1);
     let (store, tenant) = (&*stage.relay.store, TenantId::default());
     let now = stage.relay.clock.now();
     devices::revoke_listed(store, &tenant, device.id, now, |_| None).await.unwrap();
     stage.pass(1_100).await;
-    assert_eq!(stage.relay.relay.gauges().waking, 0);
+    assert_eq!(stage.relay.relay.occupancy().waking, 0);
     stage.pass(40_000).await;
     assert!(stage.push.woken().is_empty());
 }
@@ -334,7 +334,7 @@ async fn a_slow_service_holds_up_neither_other_wakes_nor_the_ceremony() {
     stage.relay.open_for("bob", Binding::Code, None).await;
     tokio::time::sleep(SETTLES).await;
     stage.pass(2_100).await;
-    assert_eq!(stage.relay.relay.gauges().waking, 2);
+    assert_eq!(stage.relay.relay.occupancy().waking, 2);
     let code = stage.code(&key).await;
     assert_eq!(offers(&stage.gets(&device).await), [key.id]);
     stage.acks(&device, key.id).await;
@@ -343,10 +343,10 @@ async fn a_slow_service_holds_up_neither_other_wakes_nor_the_ceremony() {
     assert!(matches!(accepted, Some(RelayFrame::Accepted { .. })), "{accepted:?}");
     tokio::time::sleep(SETTLES).await;
     assert_eq!(stage.stored(&key).await.closed().unwrap().outcome, Outcome::Succeeded);
-    assert_eq!(stage.relay.relay.gauges().waking, 1, "what is moot is not sent");
+    assert_eq!(stage.relay.relay.occupancy().waking, 1, "what is moot is not sent");
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(stage.push.woken(), ["bobs"]);
-    assert_eq!(stage.relay.relay.gauges().waking, 0);
+    assert_eq!(stage.relay.relay.occupancy().waking, 0);
     assert_eq!(woken(&*stage.stored(&key).await), 0, "the end came before");
 }
 
@@ -418,7 +418,7 @@ async fn a_wait_ends_with_what_is_new_and_a_newer_one_of_the_device_ends_an_olde
         panic!("{frames:?}")
     };
     assert_eq!(*ceremony_id, key.id);
-    assert_eq!(stage.relay.relay.gauges().pulling, 0);
+    assert_eq!(stage.relay.relay.occupancy().pulling, 0);
 }
 
 #[tokio::test(start_paused = true)]

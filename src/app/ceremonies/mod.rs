@@ -176,7 +176,7 @@ impl Ceremonies {
         self.state.node
     }
 
-    pub(crate) fn gauges(&self) -> CeremonyGauges {
+    pub(crate) fn occupancy(&self) -> CeremonyGauges {
         CeremonyGauges {
             open: self.state.slots.len(),
             deadlines: self.state.deadlines.len(),

@@ -31,7 +31,7 @@ pub fn probes(edge: Edge) -> Router {
 /// `GET /metrics`.
 async fn figures(State(edge): State<Edge>) -> Response {
     let relay = edge.relay();
-    let census = relay.gauges();
+    let census = relay.occupancy();
     let standing = NodeGauges {
         ready: status::ready(&edge).await.is_ok(),
         sockets: census.sockets,

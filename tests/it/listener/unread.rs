@@ -196,7 +196,7 @@ async fn watchers_that_read_nothing_give_their_places_back() {
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
          Sec-WebSocket-Protocol: fido-relay.watch.v1\r\n";
-    let census = || scene.relay.running.relay().gauges().watched;
+    let census = || scene.relay.running.relay().occupancy().watched;
     // Answers that fill their receive buffers: what comes after them waits in the relay's kernel.
     let before = "GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n".repeat(32);
     let mut watchers = Vec::new();

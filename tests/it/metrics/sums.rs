@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::core::ceremony::{Event, State, Verdict};
-use fido_relay::metrics::Standing;
+use fido_relay::metrics::NodeGauges;
 use fido_relay_proto::device::DeclineReason;
 use fido_relay_proto::{AttemptId, DeviceId, NodeId, Reason, TenantId};
 use serde_json::{Value, json};
@@ -50,8 +50,8 @@ async fn answered(relay: &PaperRelay, id: &str) {
 }
 
 fn figures(relay: &PaperRelay) -> Figures {
-    let open = relay.relay.gauges().open;
-    Figures::read(&relay.metrics.render(Standing { open, ..Standing::default() }))
+    let open = relay.relay.occupancy().open;
+    Figures::read(&relay.metrics.render(NodeGauges { open, ..NodeGauges::default() }))
 }
 
 #[track_caller]

@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(15);
 
 /// Until a device waits: then what follows comes after it.
 async fn somebody_waits(relay: &TestRelay) {
-    while relay.running.relay().gauges().pulling == 0 {
+    while relay.running.relay().occupancy().pulling == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

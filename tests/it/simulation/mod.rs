@@ -29,7 +29,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use fido_relay::core::ceremony::{Ceremony, FactKind};
-use fido_relay::node::NodeGauges;
+use fido_relay::node::NodeOccupancy;
 use fido_relay_proto::DeviceId;
 
 use crate::support::figures::Figures;
@@ -58,7 +58,7 @@ fn broken_by(seed: u64, told: bool) -> Vec<String> {
         std::io::stderr().write_all(story.as_bytes()).unwrap();
     }
     let mut broken = checker::check(played.climate, &played.history, &user_of);
-    if played.left != NodeGauges::default() {
+    if played.left != NodeOccupancy::default() {
         broken.push(format!("I9, I11: with nothing open it still holds {:?}", played.left));
     }
     if !played.still_counted.is_empty() {

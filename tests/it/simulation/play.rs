@@ -9,8 +9,8 @@ use std::time::Duration;
 use fido_relay::app::ceremonies::{CeremonyKey, DeviceIdentity, OpenRequest};
 use fido_relay::core::ceremony::{Ceremony, Event as Step, Request};
 use fido_relay::core::prompt_limits::Lane;
-use fido_relay::metrics::{Metrics, Standing};
-use fido_relay::node::{Dependencies as Ports, NodeGauges, Relay, RelayLimits};
+use fido_relay::metrics::{Metrics, NodeGauges};
+use fido_relay::node::{Dependencies as Ports, NodeOccupancy, Relay, RelayLimits};
 use fido_relay::ports::{Bucket, Clock as _, Store};
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::tasks::Tasks;
@@ -64,7 +64,7 @@ pub(super) struct Play {
     climate: Climate,
     turns: u64,
     opened: Mutex<Vec<CeremonyId>>,
-    left: Mutex<Option<NodeGauges>>,
+    left: Mutex<Option<NodeOccupancy>>,
     /// Wakes that a push service took.
     wakes: Arc<AtomicU64>,
     /// Of the life that is lived.
@@ -77,7 +77,7 @@ pub(super) struct Played {
     pub(super) climate: Climate,
     pub(super) history: Vec<Event>,
     /// What the node held in memory after everything had ended and every phone had gone.
-    pub(super) left: NodeGauges,
+    pub(super) left: NodeOccupancy,
     pub(super) figures: String,
     /// Wakes that a push service took.
     pub(super) wakes: u64,
@@ -462,14 +462,14 @@ impl Play {
             phone.vanish(relay);
         }
         pause(1_000).await;
-        let mut left = relay.gauges();
+        let mut left = relay.occupancy();
         // A deadline that was set by a clock gone ahead is the last to go; nothing else may wait.
         for _ in 0..120 {
             if left.deadlines == 0 {
                 break;
             }
             pause(60_000).await;
-            left.deadlines = relay.gauges().deadlines;
+            left.deadlines = relay.occupancy().deadlines;
         }
         *self.left.lock().unwrap() = Some(left);
     }

@@ -216,7 +216,7 @@ impl PaperRelay {
             tasks: Tasks::default(),
         };
         let relay = Relay::start(world, bounds);
-        relay.recovered().await;
+        relay.ceremonies.recovered().await;
         let settings = edge::EdgeSettings {
             tenant: TenantId::default(),
             network_in_result: true,

@@ -208,7 +208,7 @@ async fn a_connection_that_breaks_between_any_two_bytes_costs_no_event_and_tells
     }
     // The places of those who broke off are free again.
     let freed = async {
-        while stage.relay.running.relay().gauges().watched > 0 {
+        while stage.relay.running.relay().occupancy().watched > 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };

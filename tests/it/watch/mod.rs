@@ -90,7 +90,7 @@ async fn every_road_tells_the_same_of_every_outcome() {
     }
     assert_eq!(outcomes.len(), 7, "every outcome there is: {outcomes:?}");
     assert_eq!(receiver.received().len(), Plot::ALL.len(), "each end is told once");
-    assert_eq!(stage.relay.running.relay().gauges().watched, 0);
+    assert_eq!(stage.relay.running.relay().occupancy().watched, 0);
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn a_restart_ends_every_road_so_that_its_watcher_goes_on_at_the_next_proce
         }
         // The stop waits for whoever is held, and must not wait long.
         let restart = async {
-            while stage.relay.running.relay().gauges().watched == 0 {
+            while stage.relay.running.relay().occupancy().watched == 0 {
                 tokio::task::yield_now().await;
             }
             stage.restart().await

@@ -44,7 +44,7 @@ async fn a_silent_stream_says_every_quarter_of_a_minute_that_it_is_still_there()
     assert_eq!(events, ["Opened", "Closed"], "it expired");
     // 120 s of life; at the last multiple the one or the other may be first.
     assert!((7..=8).contains(&comments), "{comments}");
-    assert_eq!(relay.relay.gauges().watched, 0);
+    assert_eq!(relay.relay.occupancy().watched, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -109,9 +109,9 @@ async fn a_reader_that_takes_nothing_loses_its_place() {
     let unread = relay.open_stream(&path, Some(&ticket)).await;
     assert_eq!(unread.status(), 200);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(relay.relay.gauges().watched, 1);
+    assert_eq!(relay.relay.occupancy().watched, 1);
     tokio::time::sleep(Duration::from_secs(30)).await;
-    assert_eq!(relay.relay.gauges().watched, 0, "the ceremony is still open, the place is free");
+    assert_eq!(relay.relay.occupancy().watched, 0, "the ceremony is still open, the place is free");
     drop(unread);
 
     // And one that goes away frees it at once.
@@ -119,7 +119,7 @@ async fn a_reader_that_takes_nothing_loses_its_place() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     drop(gone);
     tokio::time::sleep(Duration::from_millis(10)).await;
-    assert_eq!(relay.relay.gauges().watched, 0);
+    assert_eq!(relay.relay.occupancy().watched, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,7 +132,7 @@ async fn a_thousand_watchers_all_hear_of_the_end_and_leave_nothing_behind() {
     });
     let end = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(relay.relay.gauges().watched, 1, "one room for all of them");
+        assert_eq!(relay.relay.occupancy().watched, 1, "one room for all of them");
         relay.relay.ceremonies.advance(&key(&id), Event::Cancel).await.unwrap();
     };
     let (all, ()) = join(join_all(watchers), end).await;
@@ -140,5 +140,5 @@ async fn a_thousand_watchers_all_hear_of_the_end_and_leave_nothing_behind() {
     for (events, comments) in all {
         assert_eq!((events, comments), (vec!["Opened".to_owned(), "Closed".to_owned()], 0));
     }
-    assert_eq!(relay.relay.gauges(), fido_relay::node::NodeGauges::default());
+    assert_eq!(relay.relay.occupancy(), fido_relay::node::NodeOccupancy::default());
 }

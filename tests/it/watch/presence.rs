@@ -366,7 +366,7 @@ async fn webhooks_bodies_and_a_restart_tell_nothing_of_a_phone_that_has_the_prom
         format!("{headers:?} {body}")
     });
     let stop = async {
-        while stage.relay.running.relay().gauges().watched < users.len() {
+        while stage.relay.running.relay().occupancy().watched < users.len() {
             tokio::task::yield_now().await;
         }
         stage.relay.running.tasks().stopping().cancel();

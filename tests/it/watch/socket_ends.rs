@@ -57,7 +57,7 @@ fn said(code: u16, reason: &str) -> (u16, String) {
 /// The place of a socket that ended is given back.
 async fn is_free(relay: &PaperRelay) {
     tokio::time::sleep(Duration::from_secs(3)).await;
-    assert_eq!(relay.relay.gauges().watched, 0);
+    assert_eq!(relay.relay.occupancy().watched, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,7 +95,7 @@ async fn a_watcher_that_leaves_its_pings_unanswered_is_closed_with_1001() {
     // Nothing is read, so nothing is answered.
     let mut socket = relay.watch_socket(&id, &ticket, 0).await;
     tokio::time::sleep(BEAT * 3 - Duration::from_secs(1)).await;
-    assert_eq!(relay.relay.gauges().watched, 1, "two pings may stay unanswered");
+    assert_eq!(relay.relay.occupancy().watched, 1, "two pings may stay unanswered");
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (steps, pings, close) = rest(&mut socket).await;
     assert_eq!((steps, pings, close), (vec!["opened".to_owned()], 2, said(1001, "silent")));

@@ -20,9 +20,10 @@ use tokio::sync::watch;
 use url::Url;
 
 use crate::app::audit::Audit;
+use crate::app::audit::refusals::RefusalCounts;
 use crate::app::ceremonies;
 use crate::app::webhooks::Webhooks;
-use crate::app::{App, pairings};
+use crate::app::{App, clients, event_tickets, keys, pairings};
 use crate::backends::embedded::{LocalBus, RevocationList, RevocationsError, SystemClock};
 use crate::backends::fido_http;
 use crate::config::Config;
@@ -36,9 +37,6 @@ use crate::metrics::Metrics;
 use crate::node::{Dependencies, Relay, RelayLimits};
 use crate::ports::{Ability, Bus, Clock, DueRule, Push, Store, StoreError, WebhookSender};
 use crate::security::encryption::{EncryptError, Encryptor};
-use crate::security::keys::Keys;
-use crate::security::refusals::Refusals;
-use crate::security::{client_assertion, event_ticket};
 use crate::tasks::Tasks;
 
 pub use audit::audit_dir;
@@ -266,7 +264,7 @@ async fn prepare_with(
     let metrics = Metrics::new(clock.now());
     let store = metrics.store(store);
     let revocations = RevocationList::open(&config.data_dir.join(REVOCATIONS_FILE))?;
-    let refusals = Arc::new(Refusals::default());
+    let refusals = Arc::new(RefusalCounts::default());
     let audit = audit::start(&config, (&store, &clock), &sealer, &refusals).await?;
     let webhook_sender = webhook_sender.map_or_else(|| webhooks::sender(&config), Ok)?;
     let webhooks =
@@ -275,7 +273,7 @@ async fn prepare_with(
     let readers = audit.iter().map(Audit::progress).chain([fan_out]).collect();
     let trimming = journal::trim(Arc::clone(&store), readers, tasks.stopping().clone());
     tasks.spawn_vital("journal", trimming);
-    let keys = Keys::load_or_make(&*store, &sealer).await?;
+    let keys = keys::load_or_make(&*store, &sealer).await?;
     let push = match push {
         Some(push) => Some(push),
         None => push::port(&config, Arc::clone(&clock)).await?,
@@ -411,7 +409,7 @@ fn recording(audit: Option<&Audit>) -> watch::Receiver<Ability> {
 /// The duties of every kind of record.
 #[must_use]
 pub fn due_rules() -> Vec<DueRule> {
-    let others = [pairings::DUE, event_ticket::DUE, client_assertion::DUE];
+    let others = [pairings::DUE, event_tickets::USED_TICKETS, clients::USED_ASSERTIONS];
     ceremonies::DUE.into_iter().chain(others).chain(crate::app::webhooks::DUE).collect()
 }
 

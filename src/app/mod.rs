@@ -10,6 +10,8 @@ pub mod cards;
 pub mod ceremonies;
 pub mod clients;
 pub mod devices;
+pub mod event_tickets;
+pub mod keys;
 pub mod pairings;
 pub mod retention;
 #[cfg(test)]
@@ -21,13 +23,13 @@ use std::sync::Arc;
 
 use fido_relay_proto::{ClientId, TenantId, UnixMillis};
 
+use crate::app::clients::Client;
 use crate::app::webhooks::Webhooks;
 use crate::core::prompt_limits::Policy;
 use crate::ports::{
     Batch, Bus, Cards, Clock, Push, Revocations, SecurityEvent, SecurityEventKind, Store,
     StoreError,
 };
-use crate::security::clients::Client;
 use crate::tasks::Tasks;
 
 /// How often an act is decided anew because another write came first. Each loss means that another

@@ -7,6 +7,7 @@
 use fido_relay_proto::device::NoticeEvent;
 use fido_relay_proto::{ClientId, TenantId, UnixMillis, Username};
 
+use super::clients::Client;
 use super::devices::{self, Device, UserKey};
 use super::{Actor, App, RACES, RevokeError, cards, pairings};
 use crate::core::prompt_limits::{CodeAttempts, Lane, Suppression, UserPromptState};
@@ -14,7 +15,6 @@ use crate::ports::{
     Batch, Bucket, Due, DueRule, Notice, Record, Revision, SecurityEventKind, Store, StoreError,
     records,
 };
-use crate::security::clients::Client;
 
 /// A record dies a day after its last change, or with the last browser that it knows.
 pub const STANDINGS: DueRule =

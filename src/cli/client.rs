@@ -13,8 +13,8 @@ use ipnet::IpNet;
 
 use super::administration::Administration;
 use super::{ConfigFile, Failure, answer, block_on, one_of, show};
+use crate::app::clients::ClientChange;
 use crate::edge::operator::{ClientEntry, CreateClient, NewKey, RotateKey};
-use crate::security::clients::ClientChange;
 use crate::security::origin::Origin;
 
 const DAY_S: u64 = 24 * 3600;

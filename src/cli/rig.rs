@@ -16,12 +16,12 @@ use super::Failure;
 use crate::app::Actor;
 use crate::app::ceremonies::CeremonyKey;
 use crate::app::clients::{self, Credential};
+use crate::app::clients::{ClientChange, NewClient};
 use crate::backends::embedded::SystemClock;
 use crate::config;
 use crate::core::ceremony::{Ceremony, Code, Event, Request};
 use crate::core::prompt_limits::Lane;
 use crate::ports::{Batch, Bucket, Clock as _, Revision, Store as _, records};
-use crate::security::clients::{ClientChange, NewClient};
 use crate::security::random;
 use crate::serve::{self, DataDirectory, RunningServer, StartError};
 

@@ -89,6 +89,24 @@ pub async fn save<T: Record + Sync>(
     store.commit(put(Batch::new(), bucket, key, expected, value)?).await
 }
 
+/// Writes a record that nobody has written before: `true` for one of any number of writers, on
+/// whichever node.
+///
+/// # Errors
+/// As [`Store::save`]; then the record may have been written all the same.
+pub async fn save_first<T: Record + Sync>(
+    store: &dyn Store,
+    bucket: Bucket,
+    key: &str,
+    value: &T,
+) -> Result<bool, StoreError> {
+    match save(store, bucket, key, Revision::ABSENT, value).await {
+        Ok(_) => Ok(true),
+        Err(StoreError::Conflict(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// Loads, changes and saves a record until no other write came between. `change` gets the record
 /// or its default, and may be called several times; with `Err` nothing is written.
 ///

@@ -1,11 +1,10 @@
 //! Browsers that pages tell apart: what is kept of a browser's secret.
 
 use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::{BrowserSecret, ClientId};
 
 use super::keys::Keys;
+use crate::encoding::base64url;
 
 /// Names browsers by a keyed hash, so that a copy of the store names none.
 #[derive(Debug)]
@@ -26,7 +25,6 @@ impl Browsers {
     pub fn name(&self, client: ClientId, secret: &BrowserSecret) -> String {
         let said = format!("{client}\n{}", secret.expose());
         let tag = hmac::sign(&self.key, said.as_bytes());
-        let half = tag.as_ref().get(..16).unwrap_or_default();
-        URL_SAFE_NO_PAD.encode(half)
+        base64url(tag.as_ref().get(..16).unwrap_or_default())
     }
 }

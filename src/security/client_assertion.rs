@@ -3,20 +3,16 @@
 //!
 //! ```text
 //!   who it claims to be ─▶ that client's record ─▶ its key of that name ─▶ signature, by the
-//!   key's own algorithm ─▶ for this relay, for now ─▶ never seen before (stored) ─▶ believed
+//!   key's own algorithm ─▶ for this relay, for now ─▶ not used before ([`crate::app::clients`])
 //! ```
 //! The header chooses among the registered keys and nothing else: no algorithm, no key of its own.
-//! An assertion that says nothing is [`BadAssertion`], and there is deliberately no more to it.
+//! Whatever is wrong with an assertion is the same [`BadAssertion`].
 
-use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fido_relay_proto::{ClientId, TenantId, UnixMillis};
+use fido_relay_proto::{ClientId, UnixMillis};
 use jsonwebtoken::{Header, Validation, decode, decode_header};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::clients::Client;
-use crate::ports::{Bucket, Due, DueRule, Record, Revision, Store, StoreError, records};
+use super::public_key::PublicKey;
 
 /// Longest assertion, in bytes: an RSA signature and its claims with room to spare.
 pub const MAX_BYTES: usize = 8 * 1024;
@@ -26,37 +22,24 @@ pub const MAX_LIFETIME_S: u64 = 300;
 pub const LEEWAY_S: u64 = 30;
 /// Longest `jti`, in bytes.
 const JTI_MAX: usize = 256;
-/// Further seconds for which a used assertion is remembered after it has ended: longer than any
-/// step of a clock that an operator would not notice.
-const REMEMBERED_S: u64 = 600;
 
-/// An assertion that says nothing.
+/// An assertion that was refused; deliberately without a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the client assertion was not accepted")]
 pub struct BadAssertion;
-
-/// Why an assertion cannot be used.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UseError {
-    /// It was used before.
-    #[error("the client assertion was used before")]
-    Replayed,
-    /// Nobody knows: the caller must refuse.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
 
 /// An assertion that verifies, not yet used.
 #[derive(Debug)]
 pub struct Assertion {
     /// Which of the client's keys signed it: its RFC 7638 thumbprint.
     pub key: String,
-    jti: String,
-    ends_at: UnixMillis,
+    /// Its name, unique among the client's assertions.
+    pub jti: String,
+    pub ends_at: UnixMillis,
 }
 
 #[derive(Deserialize)]
-struct Claims {
+struct AssertionClaims {
     iss: String,
     sub: String,
     aud: Audience,
@@ -75,43 +58,27 @@ enum Audience {
 }
 
 #[derive(Deserialize)]
-struct Claimed {
+struct ClaimedIssuer {
     iss: String,
 }
 
-/// What stands in the store of a used assertion.
-#[derive(Serialize, Deserialize)]
-struct Used {
-    until: UnixMillis,
-}
-
-impl Record for Used {
-    fn due(&self) -> Option<Due> {
-        Some(Due::removal(self.until))
-    }
-}
-
-/// The rule of [`Bucket::Assertions`].
-pub const DUE: DueRule = DueRule { bucket: Bucket::Assertions, due: records::due_of::<Used> };
-
-/// Who an assertion claims to be from, before anything of it is verified: only to find the keys
-/// that it must verify with.
+/// The client that an assertion names, unverified: only to find the keys that it must verify with.
 #[must_use]
 pub fn claimed(assertion: &str) -> Option<ClientId> {
     if assertion.len() > MAX_BYTES {
         return None;
     }
-    let claims = jsonwebtoken::dangerous::insecure_decode::<Claimed>(assertion).ok()?.claims;
+    let claims = jsonwebtoken::dangerous::insecure_decode::<ClaimedIssuer>(assertion).ok()?.claims;
     claims.iss.parse().ok()
 }
 
-/// Verifies an assertion by this client for one of these audiences.
+/// Verifies an assertion for one of these audiences by the client of this id and these public keys.
 ///
 /// # Errors
 /// [`BadAssertion`].
 pub fn verify(
     assertion: &str,
-    client: &Client,
+    (client, keys): (ClientId, &[PublicKey]),
     audiences: &[String],
     now: UnixMillis,
 ) -> Result<Assertion, BadAssertion> {
@@ -122,7 +89,7 @@ pub fn verify(
     if !is_plain(&header) {
         return Err(BadAssertion);
     }
-    let named = |kid: &String| client.public_keys.iter().find(|key| key.kid.as_str() == kid);
+    let named = |kid: &String| keys.iter().find(|key| key.kid.as_str() == kid);
     let key = header.kid.as_ref().and_then(named).ok_or(BadAssertion)?;
     let material = key.decoding_key().ok_or(BadAssertion)?;
     let mut validation = Validation::new(key.algorithm());
@@ -131,9 +98,9 @@ pub fn verify(
     validation.validate_exp = false;
     validation.validate_nbf = false;
     validation.validate_aud = false;
-    let claims: Claims =
+    let claims: AssertionClaims =
         decode(assertion, &material, &validation).map_err(|_| BadAssertion)?.claims;
-    let ends_at = check(&claims, client.id, audiences, now).ok_or(BadAssertion)?;
+    let ends_at = check(&claims, client, audiences, now).ok_or(BadAssertion)?;
     Ok(Assertion { key: key.thumbprint(), jti: claims.jti, ends_at })
 }
 
@@ -158,12 +125,12 @@ fn is_plain(header: &Header) -> bool {
 
 /// RFC 7523 section 3. Gives when the assertion ends.
 fn check(
-    claims: &Claims,
+    claims: &AssertionClaims,
     client: ClientId,
     audiences: &[String],
     now: UnixMillis,
 ) -> Option<UnixMillis> {
-    let Claims { iss, sub, aud, exp, iat, nbf, jti } = claims;
+    let AssertionClaims { iss, sub, aud, exp, iat, nbf, jti } = claims;
     let id = client.to_string();
     let (Audience::One(aud) | Audience::List([aud])) = aud;
     let meant = *iss == id && *sub == id && audiences.contains(aud);
@@ -177,26 +144,4 @@ fn check(
     let good = meant && lives && begun(iat) && begun(nbf) && fresh && named;
     // `exp` lies within minutes of now, so nothing is cut off but a fraction.
     good.then(|| UnixMillis((*exp as u64).saturating_add(1).saturating_mul(1000)))
-}
-
-/// Uses an assertion up. Of many that try at once, on whichever node, one gets `Ok`.
-///
-/// # Errors
-/// [`UseError`]; with any of them it must not be believed.
-pub async fn use_up(
-    store: &dyn Store,
-    tenant: &TenantId,
-    client: ClientId,
-    assertion: &Assertion,
-) -> Result<(), UseError> {
-    let Assertion { jti, ends_at, .. } = assertion;
-    let place = digest(&SHA256, format!("{tenant}.{client}.{jti}").as_bytes());
-    let key = URL_SAFE_NO_PAD.encode(place);
-    let used = Used { until: ends_at.plus_secs(LEEWAY_S + REMEMBERED_S) };
-    match records::save(store, Bucket::Assertions, &key, Revision::ABSENT, &used).await {
-        Ok(_) => Ok(()),
-        // Also where the store met its own first try: the client signs another one.
-        Err(StoreError::Conflict(_)) => Err(UseError::Replayed),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -11,10 +11,7 @@ use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::DeviceId;
 use fido_relay_proto::device::{PULL_TYP, PullClaims};
 use fido_relay_proto::http::P256Jwk;
@@ -22,6 +19,7 @@ use tokio::time::Instant;
 
 use super::device_proof::{self, BadProof};
 use super::random;
+use crate::encoding::{base64url, from_base64url, sha256, sha256_base64url};
 
 /// How long a nonce is good.
 const NONCE_LIFE: Duration = Duration::from_secs(5 * 60);
@@ -35,7 +33,7 @@ const NAME_CHARS: std::ops::RangeInclusive<usize> = 16..=64;
 
 /// What a request is, as far as its proof covers it.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct SignedRequest<'a> {
     /// The HTTP method, in capitals.
     pub method: &'a str,
     /// Every spelling of the relay's base URL.
@@ -49,7 +47,7 @@ pub struct Asked<'a> {
 /// A proof whose every claim is good, and which was not used before.
 #[derive(Debug)]
 #[must_use = "it may still be a repetition"]
-pub struct Proven {
+pub struct VerifiedPullProof {
     name: Name,
     /// The life of the nonce key by which it was verified.
     life: u64,
@@ -117,7 +115,7 @@ impl PullProofs {
     pub fn nonce(&self) -> String {
         let time = self.millis().to_be_bytes();
         let mac = hmac::sign(&self.state().key, &time);
-        URL_SAFE_NO_PAD.encode([&time, &mac.as_ref()[..MAC]].concat())
+        base64url([&time, &mac.as_ref()[..MAC]].concat())
     }
 
     /// Verifies a proof of this device's key over a request.
@@ -128,15 +126,15 @@ impl PullProofs {
         &self,
         proof: &str,
         (device, jwk): (DeviceId, &P256Jwk),
-        asked: Asked<'_>,
-    ) -> Result<Proven, PullProofError> {
+        asked: SignedRequest<'_>,
+    ) -> Result<VerifiedPullProof, PullProofError> {
         let claims: PullClaims = device_proof::verify(proof, jwk, PULL_TYP)?;
         let PullClaims { aud, htm, htu, device_id, iat: _, jti, nonce, body_sha256 } = claims;
-        let Asked { method, bases, path, body } = asked;
+        let SignedRequest { method, bases, path, body } = asked;
         let is_here = bases.iter().any(|base| {
             aud == *base && htu.strip_prefix(base.as_str()).is_some_and(|rest| rest == path)
         });
-        let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, body));
+        let hash = sha256_base64url(body);
         let is_named = NAME_CHARS.contains(&jti.len()) && jti.is_ascii();
         let is_good =
             is_here && htm == method && device_id == device && is_named && body_sha256 == hash;
@@ -151,7 +149,7 @@ impl PullProofs {
         if state.used.contains(&name) || state.older.contains(&name) {
             return Err(PullProofError::Proof);
         }
-        Ok(Proven { name, life: state.life })
+        Ok(VerifiedPullProof { name, life: state.life })
     }
 
     /// Uses a proof up: of any number of the same the first alone.
@@ -159,8 +157,8 @@ impl PullProofs {
     /// # Errors
     /// [`PullProofError::Proof`] for every other, and [`PullProofError::Nonce`] where there is no room to remember
     /// it.
-    pub fn use_up(&self, proven: Proven) -> Result<(), PullProofError> {
-        let Proven { name, life } = proven;
+    pub fn use_up(&self, proven: VerifiedPullProof) -> Result<(), PullProofError> {
+        let VerifiedPullProof { name, life } = proven;
         let (now, mut state) = (Instant::now(), self.state());
         if life != state.life {
             return Err(PullProofError::Nonce);
@@ -186,7 +184,7 @@ impl PullProofs {
     }
 
     fn is_fresh(&self, state: &State, nonce: &str) -> bool {
-        let Ok(bytes) = URL_SAFE_NO_PAD.decode(nonce) else { return false };
+        let Some(bytes) = from_base64url(nonce) else { return false };
         let Some((time, mac)) = bytes.split_first_chunk::<TIME>() else { return false };
         let right = hmac::sign(&state.key, time);
         let is_ours = mac.len() == MAC
@@ -221,8 +219,7 @@ fn fresh_key() -> hmac::Key {
 
 fn name_of(device: DeviceId, jti: &str) -> Name {
     let mut name = [0; 16];
-    let hash = digest(&SHA256, format!("{device}\n{jti}").as_bytes());
-    name.copy_from_slice(&hash.as_ref()[..16]);
+    name.copy_from_slice(&sha256(format!("{device}\n{jti}"))[..16]);
     name
 }
 

@@ -1,20 +1,18 @@
 //! Tickets: read-only access to one ceremony, for a page.
 //!
-//! A ticket is the ceremony's place under the relay's own HMAC, so that nothing needs storing and
-//! an idempotent repeat of an open gives the same one. It stops working 60 s after the end.
+//! A ticket is the ceremony's id and tenant under the relay's own HMAC, so that nothing has to be
+//! stored and an idempotent repeat of an opening gives the same ticket. It is void
+//! [`AFTER_END_S`] seconds after the ceremony's end.
 
-use aws_lc_rs::hmac;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::{CeremonyId, TenantId};
 
 use super::keys::Keys;
+use super::mac_envelope::MacEnvelope;
 
 /// How long a ticket outlives its ceremony, in seconds.
 pub const AFTER_END_S: u64 = 60;
 
 const PREFIX: &str = "tkt_";
-const TAG: usize = 32;
 
 /// Whether a bearer credential is meant to be a ticket; not whether it is one.
 #[must_use]
@@ -24,45 +22,34 @@ pub fn is_meant(bearer: &str) -> bool {
 
 /// Makes and reads tickets.
 #[derive(Debug)]
-pub struct Tickets {
-    key: hmac::Key,
-}
+pub struct Tickets(MacEnvelope);
 
 impl Tickets {
     /// Tickets under the installation's key.
     #[must_use]
     pub fn new(keys: &Keys) -> Self {
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &keys.ticket) }
+        Self(MacEnvelope::new(&keys.ticket, PREFIX, b""))
     }
 
-    /// The ticket of a ceremony.
+    /// The ticket of this ceremony.
     #[must_use]
     pub fn issue(&self, tenant: &TenantId, ceremony: CeremonyId) -> String {
-        let place = place(tenant, ceremony);
-        let mut ticket = hmac::sign(&self.key, &place).as_ref().to_vec();
-        ticket.extend_from_slice(&place);
-        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(ticket))
+        self.0.wrap(&[ceremony.as_bytes(), tenant.as_str().as_bytes()].concat())
     }
 
-    /// The ceremony that a ticket opens, if it is one of ours.
+    /// The ceremony of a ticket, if this installation issued it.
     #[must_use]
     pub fn read(&self, ticket: &str) -> Option<(TenantId, CeremonyId)> {
-        let bytes = URL_SAFE_NO_PAD.decode(ticket.strip_prefix(PREFIX)?).ok()?;
-        let (tag, place) = bytes.split_at_checked(TAG)?;
-        hmac::verify(&self.key, place, tag).ok()?;
-        let (id, tenant) = place.split_at_checked(16)?;
-        let id = CeremonyId::from_bytes(id.try_into().ok()?);
-        Some((std::str::from_utf8(tenant).ok()?.parse().ok()?, id))
+        let payload = self.0.unwrap(ticket)?;
+        let (id, tenant) = payload.split_first_chunk::<16>()?;
+        Some((std::str::from_utf8(tenant).ok()?.parse().ok()?, CeremonyId::from_bytes(*id)))
     }
-}
-
-fn place(tenant: &TenantId, ceremony: CeremonyId) -> Vec<u8> {
-    [ceremony.as_bytes(), tenant.as_str().as_bytes()].concat()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoding::{base64url, from_base64url};
 
     fn tickets(key: u8) -> Tickets {
         Tickets::new(&Keys {
@@ -87,11 +74,11 @@ mod tests {
         let ours = tickets(1);
         let ticket = ours.issue(&TenantId::default(), CeremonyId::from_bytes([7; 16]));
         assert_eq!(tickets(2).read(&ticket), None);
-        let bytes = URL_SAFE_NO_PAD.decode(&ticket[PREFIX.len()..]).unwrap();
+        let bytes = from_base64url(&ticket[PREFIX.len()..]).unwrap();
         for at in 0..bytes.len() {
             let mut forged = bytes.clone();
             forged[at] ^= 1;
-            let forged = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(&forged));
+            let forged = format!("{PREFIX}{}", base64url(&forged));
             assert_eq!(ours.read(&forged), None, "byte {at}");
         }
         for text in ["", "tkt_", "rk_abc", "tkt_AAAA", &ticket[..ticket.len() - 4]] {

@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{AUDIT_DIR, StartError, base};
+use crate::app::audit::refusals::RefusalCounts;
 use crate::app::audit::{Audit, AuditDependencies, Offline, Settings};
+use crate::app::keys;
 use crate::config::Config;
 use crate::journal::Journal;
 use crate::ports::{Clock, Store, StoreError};
 use crate::security::encryption::Encryptor;
-use crate::security::keys::Keys;
 use crate::security::record::RecordSigner;
-use crate::security::refusals::Refusals;
 
 /// Directory of the audit log.
 #[must_use]
@@ -32,7 +32,7 @@ pub(crate) async fn start(
     config: &Config,
     (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
     sealer: &Encryptor,
-    refusals: &Arc<Refusals>,
+    refusals: &Arc<RefusalCounts>,
 ) -> Result<Option<Audit>, StartError> {
     if !config.audit.enabled {
         crate::app::audit::pass_over(Arc::clone(store)).await?;
@@ -64,12 +64,12 @@ async fn dependencies(
     config: &Config,
     (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
     sealer: &Encryptor,
-    refusals: &Arc<Refusals>,
+    refusals: &Arc<RefusalCounts>,
 ) -> Result<Option<(Settings, AuditDependencies)>, StartError> {
     if !config.audit.enabled {
         return Ok(None);
     }
-    let keys = Keys::load_or_make(&**store, sealer).await?;
+    let keys = keys::load_or_make(&**store, sealer).await?;
     let signer = RecordSigner::new(&keys, &base(&config.public_url))
         .map_err(|error| StoreError::Unavailable(error.to_string()))?;
     let settings = Settings {

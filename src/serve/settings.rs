@@ -7,6 +7,7 @@ use fido_relay_proto::TenantId;
 use url::Url;
 
 use super::base;
+use crate::app::audit::refusals::RefusalCounts;
 use crate::app::ceremonies::OpenLimits;
 use crate::config::{Config, Limits, Prompts, RateLimits};
 use crate::core::prompt_limits::Policy;
@@ -14,12 +15,11 @@ use crate::core::session;
 use crate::edge;
 use crate::metrics::Metrics;
 use crate::security::limits::Rates;
-use crate::security::refusals::Refusals;
 
 pub(super) fn edge(
     config: &Config,
     metrics: Metrics,
-    refusals: Arc<Refusals>,
+    refusals: Arc<RefusalCounts>,
 ) -> edge::EdgeSettings {
     let limits = &config.limits;
     edge::EdgeSettings {

@@ -9,9 +9,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use fido_relay::app::clients;
+use fido_relay::app::clients::{ClientChange, PublicKey};
 use fido_relay::config::Config;
 use fido_relay::ports::{Batch, BoxFuture, Bucket, Revision, Store, StoreError};
-use fido_relay::security::clients::{ClientChange, PublicKey};
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, ClientId};
 use reqwest::{RequestBuilder, Response};

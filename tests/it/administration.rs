@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay::app::App;
+use fido_relay::app::clients::{Client, Clients};
 use fido_relay::backends::embedded::{FileStore, MemoryStore, RevocationList, SystemClock};
 use fido_relay::edge::operator::socket::{AdminSocket, SOCKET_NAME};
 use fido_relay::edge::operator::{self, Admin};
 use fido_relay::ports::{Clock as _, Store};
-use fido_relay::security::clients::{Client, Clients};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::TenantId;
 use fido_relay_proto::http::Scope;

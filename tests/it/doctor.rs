@@ -5,13 +5,13 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use fido_relay::app::clients::{Client, NewClient};
 use fido_relay::app::devices::Device;
 use fido_relay::backends::embedded::{FileStore, RevocationList, SystemClock};
 use fido_relay::core::prompt_limits::CodeAttempts;
 use fido_relay::ports::{
     Bucket, Clock as _, Revision, Revocation, Revocations as _, Revoked, Store,
 };
-use fido_relay::security::clients::{Client, NewClient};
 use fido_relay::serve::{REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE};
 use fido_relay_proto::http::Platform;
 use fido_relay_proto::{DeviceId, PlainText, TenantId, Username};

@@ -8,8 +8,8 @@ mod visitor;
 use std::path::Path;
 
 use fido_relay::app::clients;
+use fido_relay::app::clients::ClientChange;
 use fido_relay::config::Config;
-use fido_relay::security::clients::ClientChange;
 use fido_relay_proto::CeremonyId;
 use fido_relay_rig::phone::{self, Decision, DeviceKey, Faults, PairingLink, PhoneEvent};
 use serde_json::{Value, json};

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use fido_relay::app::clients;
+use fido_relay::app::clients::NewClient;
 use fido_relay::core::ceremony::Ceremony;
 use fido_relay::schema::operations::{self, Access};
-use fido_relay::security::clients::NewClient;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, PlainText, Problem, TenantId};
 use reqwest::Method;

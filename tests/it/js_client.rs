@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay::app::clients;
+use fido_relay::app::clients::ClientChange;
 use fido_relay::backends::embedded::{FileStore, SystemClock};
 use fido_relay::config::Config;
 use fido_relay::ports::Clock;
-use fido_relay::security::clients::ClientChange;
 use fido_relay::serve::{self, RunningServer, STORE_FILE, ServerDependencies};
 use fido_relay_proto::UnixMillis;
 use serde_json::Value;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use fido_relay::app::clients;
-use fido_relay::security::clients::ClientChange;
+use fido_relay::app::clients::ClientChange;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{CeremonyId, Outcome};

@@ -2,7 +2,7 @@
 //! told. Every road on which a browser comes meets the same corpus of origins.
 
 use fido_relay::app::clients;
-use fido_relay::security::clients::ClientChange;
+use fido_relay::app::clients::ClientChange;
 use fido_relay_proto::ClientId;
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response};

@@ -9,11 +9,11 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use fido_relay::app::clients::NewClient;
 use fido_relay::app::devices::Device;
 use fido_relay::backends::embedded::SystemClock;
 use fido_relay::core::prompt_limits::CodeAttempts;
 use fido_relay::ports::{Clock as _, Store};
-use fido_relay::security::clients::NewClient;
 use fido_relay::security::random;
 use fido_relay::serve::DataDirectory;
 use fido_relay::tasks::Tasks;

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use fido_relay::app::clients::NewClient;
 use fido_relay::ports::Bucket;
-use fido_relay::security::clients::NewClient;
 use fido_relay_proto::device::{AckOf, DeclineReason, FrameErrorCode};
 use fido_relay_proto::http::{OpenedCeremony, Scope};
 use fido_relay_proto::{AttemptId, Binding, CeremonyId, DeviceId, PlainText, TenantId};

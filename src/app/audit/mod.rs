@@ -25,6 +25,7 @@ mod anchor;
 mod entry;
 mod export;
 mod log;
+pub mod refusals;
 mod upgrade;
 mod verify;
 
@@ -41,11 +42,11 @@ pub use verify::{Fault, Question, Report, known_checkpoint, verify};
 
 use self::export::{Export, Exported, Gap};
 use self::log::{Line, Log};
+use self::refusals::RefusalCounts;
 use self::upgrade::Written;
 use crate::journal::{Cursor, Journal, Place, Progress, Reader};
 use crate::ports::{Ability, Batch, Bucket, Clock, Position, Store, StoreError, records};
 use crate::security::record::RecordSigner;
-use crate::security::refusals::Refusals;
 use crate::tasks::Tasks;
 
 /// The name of its cursor.
@@ -118,7 +119,7 @@ pub struct AuditDependencies {
     pub clock: Arc<dyn Clock>,
     /// Signs checkpoints and receipts.
     pub signer: Arc<RecordSigner>,
-    pub refusals: Arc<Refusals>,
+    pub refusals: Arc<RefusalCounts>,
 }
 
 /// The audit log of a running relay, or of a command while none runs. Clones are the same.

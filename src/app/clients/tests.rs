@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use std::net::IpAddr;
+
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, PlainText, TenantId};
 
@@ -9,7 +11,6 @@ use super::*;
 use crate::app::tests::{HandClock, over};
 use crate::backends::embedded::MemoryStore;
 use crate::ports::Store;
-use crate::security::clients::{Clients, LIVE_KEYS};
 
 const NOW: UnixMillis = UnixMillis(1_000_000);
 
@@ -275,13 +276,13 @@ async fn a_client_may_call_from_its_networks_alone_and_from_anywhere_without_any
         // Not v4-mapped: another address.
         ("::10.1.2.3", false),
     ] {
-        let address = address.parse().unwrap();
-        assert_eq!(listed.may_call_from(address), may, "{address}");
-        assert!(anywhere.may_call_from(address), "{address}");
+        let address: IpAddr = address.parse().unwrap();
+        assert_eq!(listed.may_call_from(Some(address)), may, "{address}");
+        assert!(anywhere.may_call_from(Some(address)), "{address}");
     }
     let v4 = altered(networks(&["0.0.0.0/0"])).await;
-    assert!(v4.may_call_from("198.51.100.1".parse().unwrap()));
-    assert!(!v4.may_call_from("2001:db8::1".parse().unwrap()));
+    assert!(v4.may_call_from(Some("198.51.100.1".parse().unwrap())));
+    assert!(!v4.may_call_from(Some("2001:db8::1".parse().unwrap())));
 }
 
 #[tokio::test]

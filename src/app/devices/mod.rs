@@ -16,13 +16,13 @@ pub use self::record::{
 pub use self::revocation_sync::RevocationSync;
 
 use self::record::{Listed, notice_id};
+use super::clients::Client;
 use super::{Actor, App, RACES, RevokeError, committed};
 use crate::core::prompt_limits::SuppressedPrompts;
 use crate::ports::{
     Batch, Notice, Revision, Revocation, Revoked, SecurityEvent, SecurityEventKind, Store,
     StoreError,
 };
-use crate::security::clients::Client;
 use crate::security::{device_proof, random};
 
 /// Phones of one user at most: more is a sign of something else than a lost phone.

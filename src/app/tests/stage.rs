@@ -9,12 +9,12 @@ use fido_relay_rig::phone::DeviceKey;
 use serde_json::{Value, json};
 
 use crate::app::clients::Credential;
+use crate::app::clients::{ClientChange, NewClient, PublicKey};
 use crate::app::pairings::{Phone, Secret};
 use crate::app::*;
 use crate::backends::embedded::{MemoryStore, SystemClock};
 use crate::backends::webhook_http::{WebhookHttp, WebhookHttpSettings};
 use crate::ports::{BoxFuture, Bucket, Card, CardEvents, DueRecord, Duty, Revision, Stored};
-use crate::security::clients::{ClientChange, NewClient, PublicKey};
 use crate::security::encryption::Encryptor;
 
 use super::{AllBut, over};
@@ -426,6 +426,6 @@ pub(super) fn public_key(kid: &str) -> PublicKey {
 }
 
 async fn clients_record(app: &App, id: ClientId) -> Client {
-    let clients = crate::security::clients::Clients::new(Arc::clone(&app.store));
+    let clients = crate::app::clients::Clients::new(Arc::clone(&app.store));
     clients.find(&TenantId::default(), id).await.unwrap().unwrap()
 }

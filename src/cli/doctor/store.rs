@@ -9,7 +9,9 @@ use tokio::time::Instant;
 
 use super::finding::Finding;
 use crate::app::audit::{self, Difference};
+use crate::app::clients::Client;
 use crate::app::devices::Device;
+use crate::app::keys;
 use crate::backends::embedded::{FileStore, OpenError, SystemClock};
 use crate::cli::administration::Administration;
 use crate::cli::counted;
@@ -18,9 +20,7 @@ use crate::config::Config;
 use crate::core::ceremony::Ceremony;
 use crate::edge::operator::ClientEntry;
 use crate::ports::{Bucket, Clock as _, Revision, Store, StoreError, records};
-use crate::security::clients::Client;
 use crate::security::encryption::Encryptor;
-use crate::security::keys::Keys;
 use crate::serve::{Contents, DataDirectory, SEAL_KEY_FILE, audit_dir, due_rules};
 
 /// Key of the record that is written and removed.
@@ -174,7 +174,7 @@ async fn sealing_key(store: &dyn Store, config: &Config) -> Result<&'static str,
     let sealer = Encryptor::load(&config.data_dir.join(SEAL_KEY_FILE));
     let sealer = sealer.map_err(|error| error.to_string())?;
     if !sealed.is_empty() {
-        let keys = Keys::load_or_make(store, &sealer).await;
+        let keys = keys::load_or_make(store, &sealer).await;
         keys.map_err(|error| error.to_string())?;
     }
     Ok("opens what this store has sealed")

@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use super::{Admin, Operator, parse_id};
 use crate::app::clients::{self, Credential};
+use crate::app::clients::{Client, ClientChange, ClientError, NewClient, PublicKey};
 use crate::edge::fields::from_json;
 use crate::edge::problem_response::ProblemResponse;
 use crate::rfc3339;
-use crate::security::clients::{Client, ClientChange, ClientError, NewClient, PublicKey};
 use crate::security::origin::Origin;
 
 /// Longest that a key may be asked to live: ten years, in seconds.

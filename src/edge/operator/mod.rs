@@ -32,11 +32,11 @@ pub use self::clients::{
 pub use self::devices::DeviceEntry;
 pub use self::users::{CodesBlocked, LaneEntry, LaneKind, PhoneEntry, UserEntry};
 
+use crate::app::clients::Clients;
 use crate::app::{Actor, App, pairings};
 use crate::edge::fields::from_json;
 use crate::edge::problem_response::ProblemResponse;
 use crate::node::Relay;
-use crate::security::clients::Clients;
 
 /// The header with the operator's name, which is not verified: the only proof is that the caller
 /// may open the socket.

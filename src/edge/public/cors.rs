@@ -78,7 +78,7 @@ impl CorsRule {
 
 /// Answers preflights where pages may call, and names the page's origin in their answers.
 ///
-/// Refusals name it too where some client lists the page, so that a page reads "this ticket is
+/// RefusalCounts name it too where some client lists the page, so that a page reads "this ticket is
 /// void" and not a failure of the network. The text of a refusal is no secret.
 pub(super) async fn cors(State(edge): State<Edge>, request: Request, next: Next) -> Response {
     let Some(rule) = CorsRule::of(&edge, &request) else { return next.run(request).await };

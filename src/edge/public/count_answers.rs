@@ -8,9 +8,9 @@ use fido_relay_proto::{Problem, ProblemCode};
 
 use super::Edge;
 use super::extract::caller;
+use crate::app::audit::refusals::RefusalKind;
 use crate::edge::listener;
 use crate::schema::operations::{Operation, Route};
-use crate::security::refusals::RefusalKind;
 
 /// The kind of a refusal in the audit log, by path template, operation and problem.
 fn refused(path: &str, operation: Option<Operation>, problem: ProblemCode) -> Option<RefusalKind> {

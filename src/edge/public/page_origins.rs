@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use fido_relay_proto::{TenantId, UnixMillis};
 
+use crate::app::clients::Clients;
 use crate::ports::StoreError;
-use crate::security::clients::Clients;
 
 /// Milliseconds for which the listed origins are remembered: preflights carry no credential, so
 /// they must not cost a walk over all clients each.

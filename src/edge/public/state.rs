@@ -9,7 +9,9 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::page_origins::PageOrigins;
-use crate::app::App;
+use crate::app::audit::refusals::{RefusalCounts, RefusalKind};
+use crate::app::clients::Clients;
+use crate::app::{App, keys};
 use crate::core::session;
 use crate::edge::concurrency::ConcurrencyLimit;
 use crate::edge::listener::{EvictingLimit, Listener};
@@ -19,13 +21,10 @@ use crate::ports::{Certify, StoreError};
 use crate::schema::operations::Operation;
 use crate::security::access_token::AccessTokens;
 use crate::security::browsers::Browsers;
-use crate::security::clients::Clients;
 use crate::security::event_ticket::EventTickets;
-use crate::security::keys::Keys;
 use crate::security::limits::{Limits, Rates};
 use crate::security::pull_proof::PullProofs;
 use crate::security::record::RecordSigner;
-use crate::security::refusals::{RefusalKind, Refusals};
 use crate::security::result_token::ResultSigner;
 use crate::security::ticket::Tickets;
 
@@ -72,7 +71,7 @@ pub struct EdgeSettings {
     /// Counts answers and sockets.
     pub metrics: Metrics,
     /// Sums refusals for the audit log.
-    pub refusals: Arc<Refusals>,
+    pub refusals: Arc<RefusalCounts>,
 }
 
 /// Everything a request handler needs. Clones share one state.
@@ -127,7 +126,7 @@ impl Edge {
         certify: Option<Arc<dyn Certify>>,
     ) -> Result<Self, StoreError> {
         let keys =
-            Keys::load_or_make(&*relay.dependencies().store, &relay.dependencies().encryptor)
+            keys::load_or_make(&*relay.dependencies().store, &relay.dependencies().encryptor)
                 .await?;
         let results = ResultSigner::new(&keys, &settings.public_url, settings.network_in_result)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
@@ -153,7 +152,7 @@ impl Edge {
             page_origins: PageOrigins::default(),
             tickets: Tickets::new(&keys),
             browsers: Browsers::new(&keys),
-            event_tickets: EventTickets::new(&keys, Arc::clone(&relay.dependencies().store)),
+            event_tickets: EventTickets::new(&keys),
             watchers: ConcurrencyLimit::new(settings.watch.per_ceremony, settings.watch.per_node),
             watching_pages: ConcurrencyLimit::new(limits.connections_per_ip, usize::MAX),
             listener,

@@ -29,14 +29,14 @@ impl Scene {
         json!({
             "aud": BASE, "htm": "POST", "htu": format!("{BASE}{PATH}"), "device_id": self.device,
             "iat": 1, "jti": jti, "nonce": self.proofs.nonce(),
-            "body_sha256": URL_SAFE_NO_PAD.encode(digest(&SHA256, BODY)),
+            "body_sha256": sha256_base64url(BODY),
         })
     }
 
-    fn verify(&self, claims: &Value) -> Result<Proven, PullProofError> {
+    fn verify(&self, claims: &Value) -> Result<VerifiedPullProof, PullProofError> {
         let proof = self.key.sign(PULL_TYP, claims).unwrap();
         let bases = [BASE.to_owned(), "https://relay.example.org".to_owned()];
-        let asked = Asked { method: "POST", bases: &bases, path: PATH, body: BODY };
+        let asked = SignedRequest { method: "POST", bases: &bases, path: PATH, body: BODY };
         self.proofs.verify(&proof, (self.device, self.key.jwk()), asked)
     }
 
@@ -111,16 +111,16 @@ fn without_room_every_nonce_ends_and_nothing_is_taken_twice() {
 fn a_nonce_of_another_process_or_of_a_hand_is_none() {
     let (scene, other) = (Scene::new(), PullProofs::default());
     let good = scene.proofs.nonce();
-    let bytes = URL_SAFE_NO_PAD.decode(&good).unwrap();
+    let bytes = from_base64url(&good).unwrap();
     let mut later = bytes.clone();
     later[0] ^= 0x80;
     let nonces = [
         other.nonce(),
         String::new(),
         "0".repeat(32),
-        URL_SAFE_NO_PAD.encode(&later),
-        URL_SAFE_NO_PAD.encode(&bytes[..23]),
-        URL_SAFE_NO_PAD.encode([&bytes[..], &[0]].concat()),
+        base64url(&later),
+        base64url(&bytes[..23]),
+        base64url([&bytes[..], &[0]].concat()),
         format!("{good}="),
     ];
     for nonce in nonces {
@@ -147,7 +147,7 @@ fn every_claim_counts() {
         ("jti", json!("0123456789abcde")),
         ("jti", json!("a".repeat(65))),
         ("jti", json!("ää".repeat(8))),
-        ("body_sha256", json!(URL_SAFE_NO_PAD.encode(digest(&SHA256, b"")))),
+        ("body_sha256", json!(sha256_base64url(""))),
         ("body_sha256", json!("")),
     ];
     for (claim, value) in wrong {

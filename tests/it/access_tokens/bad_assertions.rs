@@ -1,7 +1,7 @@
 //! What is no client assertion, however much it looks like one.
 
 use aws_lc_rs::hmac;
-use fido_relay::security::clients::PublicKey;
+use fido_relay::app::clients::PublicKey;
 use fido_relay_proto::ClientId;
 use serde_json::{Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fido_relay::security::clients::PublicKey;
+use fido_relay::app::clients::PublicKey;
 use serde_json::{Value, json};
 
 use super::{holder, run, run_json, serve_admin, told};

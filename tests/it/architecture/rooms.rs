@@ -126,7 +126,6 @@ pub(super) const ROOMS: &[Room] = &[
             "address_prefix",
             "core::ceremony",
             "encoding",
-            "ports",
             "security::random",
             "security::encryption",
             "security::signing_key",
@@ -145,11 +144,16 @@ pub(super) const ROOMS: &[Room] = &[
         "app",
         &[
             "core::prompt_limits",
+            "encoding",
             "ports",
             "rfc3339",
             "security",
             "security::random",
+            // The relay's own keys are stored encrypted.
+            "security::encryption",
             "tasks",
+            // Counts of refused credentials, for the audit log.
+            "app::audit",
             "app::webhooks",
         ],
         LIBRARIES,
@@ -205,7 +209,16 @@ pub(super) const ROOMS: &[Room] = &[
     // Signs what it exports.
     room(
         "app::audit",
-        &["core::ceremony", "journal", "ports", "rfc3339", "security", "security::random", "tasks"],
+        &[
+            "address_prefix",
+            "core::ceremony",
+            "journal",
+            "ports",
+            "rfc3339",
+            "security",
+            "security::random",
+            "tasks",
+        ],
         LIBRARIES,
     ),
     room(
@@ -216,6 +229,7 @@ pub(super) const ROOMS: &[Room] = &[
             // Why a prompt does not ring, in the rules' own words.
             "core::prompt_limits",
             "core::session",
+            "app::audit",
             "app::ceremonies",
             "delivery",
             "node",

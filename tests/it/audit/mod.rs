@@ -15,10 +15,10 @@ use std::sync::Arc;
 use fido_relay::app::audit::{
     self, Audit, AuditDependencies, Checkpoint, Fault, Question, Report, Settings,
 };
+use fido_relay::app::keys;
 use fido_relay::backends::embedded::SystemClock;
 use fido_relay::ports::{Clock, Store};
 use fido_relay::security::encryption::Encryptor;
-use fido_relay::security::keys::Keys;
 use fido_relay::security::record::RecordSigner;
 use fido_relay::security::result_token::JwkSet;
 
@@ -27,7 +27,7 @@ pub(crate) const ISSUER: &str = "https://relay.example.com";
 
 /// The signer over a store, as the relay makes it.
 pub(crate) async fn signer(store: &dyn Store) -> RecordSigner {
-    let keys = Keys::load_or_make(store, &Encryptor::new(&[7; 32]).unwrap()).await.unwrap();
+    let keys = keys::load_or_make(store, &Encryptor::new(&[7; 32]).unwrap()).await.unwrap();
     RecordSigner::new(&keys, ISSUER).unwrap()
 }
 

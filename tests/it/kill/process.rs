@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fido_relay::app::audit::{Audit, AuditDependencies, Settings};
+use fido_relay::app::clients::NewClient;
+use fido_relay::app::keys;
 use fido_relay::app::webhooks;
 use fido_relay::backends::embedded::{FileStore, SystemClock};
 use fido_relay::core::ceremony::{Ceremony, Closed};
 use fido_relay::fault_point::Point;
 use fido_relay::ports::{Bucket, Store, records};
-use fido_relay::security::clients::NewClient;
 use fido_relay::security::encryption::Encryptor;
-use fido_relay::security::keys::Keys;
 use fido_relay::security::record::RecordSigner;
 use fido_relay::serve::{AUDIT_DIR, DataDirectory, SEAL_KEY_FILE};
 use fido_relay::tasks::Tasks;
@@ -108,7 +108,7 @@ impl Place {
     pub(super) async fn audit_is_complete(&self) {
         let store: Arc<dyn Store> = Arc::new(self.store());
         let sealer = Encryptor::load_or_make(&self.path().join(SEAL_KEY_FILE)).unwrap();
-        let keys = Keys::load_or_make(&*store, &sealer).await.unwrap();
+        let keys = keys::load_or_make(&*store, &sealer).await.unwrap();
         let signer = RecordSigner::new(&keys, &self.url()).unwrap();
         let published = audit::jwks(&signer);
         let directory = self.path().join(AUDIT_DIR);

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use fido_relay::app::clients::{self, Credential};
+use fido_relay::app::clients::{self, ClientChange, Credential, NewClient};
 use fido_relay::app::devices::{self, Device};
 use fido_relay::app::{Actor, App};
 use fido_relay::backends::embedded::{LocalBus, RevocationList, SystemClock};
 use fido_relay::core::prompt_limits::Policy;
 use fido_relay::node::Dependencies;
 use fido_relay::ports::{Batch, Position, Store};
-use fido_relay::security::clients::{ClientChange, NewClient};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::{ClientId, TenantId};
 use serde_json::Value;

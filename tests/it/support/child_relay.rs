@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fido_relay::security::clients::NewClient;
+use fido_relay::app::clients::NewClient;
 use fido_relay::serve::DataDirectory;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::{OpenedPairing, Scope};

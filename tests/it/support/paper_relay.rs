@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
+use fido_relay::app::clients::NewClient;
 use fido_relay::backends::embedded::LocalBus;
 use fido_relay::core::ceremony::{Begun, TxBinding, UpstreamSession, Verdict, VerifiedAnswer};
 use fido_relay::core::session;
@@ -18,7 +19,6 @@ use fido_relay::ports::{
     Batch, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, Revision, Store,
     StoreError, Stored,
 };
-use fido_relay::security::clients::NewClient;
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Scope;

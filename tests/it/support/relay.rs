@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use fido_relay::app::clients::NewClient;
 use fido_relay::backends::embedded::SystemClock;
 use fido_relay::config::Config;
 use fido_relay::ports::Store;
-use fido_relay::security::clients::NewClient;
 use fido_relay::serve::{self, RunningServer, ServerDependencies};
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use fido_relay_proto::http::{CeremonyView, OpenedCeremony, OpenedPairing, Scope};

@@ -259,7 +259,7 @@ async fn no_spelling_of_an_origin_watches_by_any_road_but_the_listed_one() {
     let stage = Stage::set_with(|config| config.limits.watchers_per_ceremony = 500).await;
     let me: Value = stage.initiator.get("/v1/clients/self").await.json().await.unwrap();
     let id = serde_json::from_value(me["client_id"].clone()).unwrap();
-    let change = fido_relay::security::clients::ClientChange {
+    let change = fido_relay::app::clients::ClientChange {
         page_origins: Some(vec![LISTED.parse().unwrap()]),
         ..Default::default()
     };

@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use fido_relay::app::ceremonies::CeremonyKey;
+use fido_relay::app::clients::NewClient;
 use fido_relay::config::Config;
 use fido_relay::core::ceremony::Event;
 use fido_relay::node::RelayLimits;
 use fido_relay::ports::{Bucket, Store as _};
-use fido_relay::security::clients::NewClient;
 use fido_relay_proto::device::{AckOf, DeclineReason};
 use fido_relay_proto::http::{OpenedCeremony, Scope};
 use fido_relay_proto::{AttemptId, Binding, Outcome, PlainText, Step, TenantId};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::app::clients;
+use fido_relay::app::clients::Clients;
 use fido_relay::core::ceremony::{Ceremony, Event};
 use fido_relay::ports::{Bucket, Store as _};
-use fido_relay::security::clients::Clients;
 use fido_relay_proto::TenantId;
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};

@@ -2,9 +2,9 @@
 
 use fido_relay::app::ceremonies;
 use fido_relay::app::ceremonies::{CeremonyKey, CeremonySnapshot, OpenRequest};
+use fido_relay::app::keys;
 use fido_relay::config::Config;
 use fido_relay::core::ceremony::{Event, State};
-use fido_relay::security::keys::Keys;
 use fido_relay::security::random;
 use fido_relay::security::ticket::Tickets;
 use fido_relay_proto::device::{AckOf, CardErrorCode, CardEvent, DeclineReason};
@@ -122,7 +122,7 @@ impl Stage {
         order.request.deadline = now.plus_millis(life_ms);
         order.request.show_delivery = show_delivery;
         let CeremonySnapshot { id, tenant, code, .. } = relay.ceremonies.open(order).await.unwrap();
-        let keys = Keys::load_or_make(&*world.store, &world.encryptor).await.unwrap();
+        let keys = keys::load_or_make(&*world.store, &world.encryptor).await.unwrap();
         let ticket = Tickets::new(&keys).issue(&tenant, id);
         Opened { id, ticket, code: code.map(|code| code.0) }
     }

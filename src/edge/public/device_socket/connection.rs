@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use crate::app::audit::refusals::RefusalKind;
 use crate::app::ceremonies::DeviceIdentity;
 use crate::app::devices::{self, Device};
 use crate::core::session::{Action, AuthFailure, CloseReason, Jitter, Nonce, Session, Tick};
@@ -26,7 +27,6 @@ use crate::edge::public::Edge;
 use crate::edge::public::websocket::closing::{self, Socket};
 use crate::edge::public::websocket::frame_guard::FrameGuard;
 use crate::metrics::SocketCount;
-use crate::security::refusals::RefusalKind;
 use crate::security::{device_proof, random};
 
 /// How long a closing handshake may take.

@@ -10,11 +10,11 @@ use fido_relay_proto::http::Scope;
 use fido_relay_proto::{CeremonyId, Problem, ProblemCode, TenantId};
 
 use super::origin;
+use crate::app::clients::Client;
 use crate::edge::listener::Accepted;
 use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::schema::operations::{Access, Route};
-use crate::security::clients::Client;
 use crate::security::{access_token, ticket};
 
 /// An initiator that has authenticated.
@@ -97,12 +97,12 @@ impl FromRequestParts<Edge> for AuthenticatedClient {
         let now = edge.relay().dependencies().clock.now();
         let (clients, tokens) = (&edge.inner.clients, &edge.inner.access_tokens);
         let client = if access_token::is_meant(bearer) {
-            tokens.client(clients, bearer, now).await?.map(Arc::new)
+            clients.by_access_token(tokens, bearer, now).await?.map(Arc::new)
         } else {
             clients.authenticate(bearer, now).await?
         };
         // From a wrong address a good key is answered like a bad one.
-        let client = client.filter(|client| may_call(client, address(&parts.extensions)));
+        let client = client.filter(|client| client.may_call_from(address(&parts.extensions)));
         let client = client.ok_or_else(|| wrong_credential(edge, &parts.extensions))?;
         if let Some(accepted) = parts.extensions.get::<Accepted>() {
             accepted.handle().authenticated();
@@ -162,15 +162,6 @@ impl FromRequestParts<Edge> for DeviceCall {
 /// The client's address; none without a listener.
 pub(in crate::edge) fn address(extensions: &Extensions) -> Option<IpAddr> {
     extensions.get::<Accepted>().map(|accepted| accepted.client)
-}
-
-/// Whether the client may call from this address; without an address only a client that may call
-/// from anywhere.
-pub(in crate::edge) fn may_call(client: &Client, from: Option<IpAddr>) -> bool {
-    match from {
-        Some(address) => client.may_call_from(address),
-        None => client.allow_from.is_empty(),
-    }
 }
 
 /// The bearer token of a request (RFC 6750 section 2.1).

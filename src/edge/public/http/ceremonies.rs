@@ -17,6 +17,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::app::ceremonies::{CeremonySnapshot, Initiator, OpenRequest};
+use crate::app::clients::Client;
 use crate::core::prompt_limits::BrowserHash;
 use crate::edge::fields::QueryOf;
 use crate::edge::listener::Accepted;
@@ -26,7 +27,6 @@ use crate::edge::public::extract::body::JsonBody;
 use crate::edge::public::extract::caller::{AuthenticatedClient, Watcher};
 use crate::edge::public::watch::{WaitOutcome, WatchAccess, WatchSession, take_slots};
 use crate::edge::segment::Segment;
-use crate::security::clients::Client;
 
 /// `Retry-After` of a node that stops, in seconds.
 const RESTART_S: u64 = 1;

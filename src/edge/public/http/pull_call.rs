@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use fido_relay_proto::ProblemCode;
 
+use crate::app::audit::refusals;
 use crate::app::ceremonies::DeviceIdentity;
 use crate::app::devices;
 use crate::edge::listener::Accepted;
@@ -17,8 +18,7 @@ use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::{body, caller, origin};
 use crate::schema::operations::{Access, Route};
-use crate::security::pull_proof::{self, Asked, PullProofError};
-use crate::security::refusals;
+use crate::security::pull_proof::{self, PullProofError, SignedRequest};
 
 /// RFC 9449 section 8.1.
 const NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
@@ -64,7 +64,7 @@ impl FromRequest<Edge> for PullCall {
             return Err(bad(edge));
         };
         let (proofs, bases) = (&edge.inner.pull_proofs, edge.at_every_base(""));
-        let asked = Asked {
+        let asked = SignedRequest {
             method: parts.method.as_str(),
             bases: &bases,
             path: parts.uri.path(),

@@ -7,10 +7,11 @@ use axum::response::{IntoResponse, Response};
 use fido_relay_proto::http::ClientView;
 use fido_relay_proto::{Problem, ProblemCode};
 
+use crate::app::keys;
 use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::caller::AuthenticatedClient;
-use crate::ports::{Ability, Bucket};
+use crate::ports::Ability;
 
 /// `GET /healthz`: the process answers.
 pub(in crate::edge) async fn healthz() -> &'static str {
@@ -44,7 +45,7 @@ pub(in crate::edge) async fn ready(edge: &Edge) -> Result<(), ProblemResponse> {
         tracing::error!(%error, "the store takes no writes");
         not("the store takes no writes".to_owned())
     })?;
-    world.store.load(Bucket::Keys, "result").await.map_err(|error| {
+    keys::probe(&*world.store).await.map_err(|error| {
         tracing::error!(%error, "the store refused");
         not("the store does not answer".to_owned())
     })?;

@@ -17,15 +17,14 @@ use fido_relay_proto::http::{
 };
 use fido_relay_proto::{ProblemCode, UnixMillis};
 
+use crate::app::audit::refusals::RefusalKind;
+use crate::app::clients::{AssertedClient, Client};
 use crate::edge::listener::Accepted;
 use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::{body, caller, origin};
 use crate::schema::operations::Operation;
-use crate::security::access_token::{self, Grant};
-use crate::security::client_assertion::{self, UseError};
-use crate::security::clients::Client;
-use crate::security::refusals::RefusalKind;
+use crate::security::access_token::{self, AccessGrant};
 
 /// `client_assertion_type` (RFC 7523 section 2.2).
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -125,7 +124,7 @@ async fn redeem(
     }
     let scopes = scopes(form.scope.as_deref(), &client)?;
     let scope = scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ");
-    let grant = Grant {
+    let grant = AccessGrant {
         tenant: client.tenant,
         client: client.id,
         key,
@@ -153,29 +152,14 @@ async fn authenticate(
     if form.client_assertion_type.as_deref() != Some(ASSERTION_TYPE) {
         return Err(INVALID_CLIENT);
     }
-    let claimed = client_assertion::claimed(assertion).ok_or(INVALID_CLIENT)?;
-    let tenant = &edge.settings().tenant;
-    let found = edge.inner.clients.find(tenant, claimed).await?;
-    let client = found.ok_or(INVALID_CLIENT)?;
-    // RFC 7521 section 4.2: if it is there, it must say the same.
-    let named = form.client_id.as_ref().is_none_or(|id| *id == client.id.to_string());
-    let near = caller::may_call(&client, from);
-    let verified = client_assertion::verify(assertion, &client, &edge.inner.token_audiences, now);
-    let (true, true, Ok(assertion)) = (named, near, verified) else {
-        return Err(refuse(&client));
+    let asserted = AssertedClient {
+        assertion,
+        client_id: form.client_id.as_deref(),
+        audiences: &edge.inner.token_audiences,
+        from,
     };
-    let store = &*edge.relay().dependencies().store;
-    match client_assertion::use_up(store, tenant, client.id, &assertion).await {
-        Ok(()) => Ok((client, assertion.key)),
-        Err(UseError::Replayed) => Err(refuse(&client)),
-        Err(UseError::Store(error)) => Err(error.into()),
-    }
-}
-
-/// Logs and refuses an assertion of a client that exists.
-fn refuse(client: &Client) -> TokenRefusal {
-    tracing::debug!(client = %client.id, "a client assertion was refused");
-    INVALID_CLIENT
+    let found = edge.inner.clients.by_assertion(&edge.settings().tenant, asserted, now).await?;
+    found.ok_or(INVALID_CLIENT)
 }
 
 /// The requested scopes, if the client has all of them; without a request all that it has.

@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout};
 use super::{
     KEEP_ALIVE, ResumeQuery, WaitOutcome, WatchAccess, WatchSession, WatchSlots, take_slots,
 };
+use crate::app::event_tickets;
 use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::caller::{Watcher, wrong_credential};
@@ -58,7 +59,7 @@ pub(in crate::edge) async fn stream(
     let (session, view) = WatchSession::begin(&edge, access).await?;
     // Used up only by a watcher that may see the ceremony, and before it sees anything.
     if let Some(opens) = ticket
-        && !edge.inner.event_tickets.redeem(&opens).await?
+        && !event_tickets::use_up(&*edge.app().store, &opens).await?
     {
         return Err(wrong_credential(&edge, &parts.extensions));
     }

@@ -1,5 +1,5 @@
-//! What was refused, summed: a security team must see that there are tries and from where, and no
-//! number of tries may fill its log or cost a write each.
+//! Counts of refused credentials and proofs: a security team sees that there are attempts and from
+//! where, and no number of attempts fills its log or costs a write each.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -10,16 +10,15 @@ use serde::Serialize;
 
 use crate::address_prefix::prefix;
 
-/// Networks that are told apart within a minute, of all kinds of refusals; the others are summed
-/// together by kind.
-pub const SUMS: usize = 60;
-/// Networks that are counted apart.
+/// Counts of one minute that name their network; those of other networks are added up by kind.
+const SUMS: usize = 60;
+/// Networks that are counted one by one.
 const COUNTED: usize = 1_000;
 
-/// Lengths of the address prefixes that are summed: an operator's customer, not a person.
+/// Lengths of the address prefixes that are counted: a provider's customer, not a person.
 const PREFIXES: (u8, u8) = (24, 48);
 
-/// What was refused.
+/// What kind of credential or proof was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalKind {
@@ -39,25 +38,26 @@ pub enum RefusalKind {
     Rotation,
 }
 
-/// How often something was refused within a minute.
+/// How often one kind was refused within a minute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Sum {
+pub struct RefusalCount {
     event: &'static str,
-    what: RefusalKind,
-    /// The address prefix that it came from; none: from networks beyond [`SUMS`].
+    #[serde(rename = "what")]
+    kind: RefusalKind,
+    /// The address prefix that it came from; none: from networks beyond the first [`SUMS`].
     network: Option<IpNet>,
     count: u64,
 }
 
-/// Counts refusals in memory; what was not taken when the process ends is lost.
+/// Counts refusals in memory; counts that were not taken when the process ends are lost.
 #[derive(Debug, Default)]
-pub struct Refusals(Mutex<BTreeMap<(RefusalKind, Option<IpNet>), u64>>);
+pub struct RefusalCounts(Mutex<BTreeMap<(RefusalKind, Option<IpNet>), u64>>);
 
-impl Refusals {
-    /// Counts one that came from this address.
-    pub fn count(&self, what: RefusalKind, from: IpAddr) {
+impl RefusalCounts {
+    /// Counts a refusal of what came from this address.
+    pub fn count(&self, kind: RefusalKind, from: IpAddr) {
         let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut key = (what, Some(prefix(from, PREFIXES)));
+        let mut key = (kind, Some(prefix(from, PREFIXES)));
         if sums.len() >= COUNTED && !sums.contains_key(&key) {
             key.1 = None;
         }
@@ -65,19 +65,19 @@ impl Refusals {
         *sum = sum.saturating_add(1);
     }
 
-    /// Takes the sums since the last time, of the networks with most refusals apart.
-    pub fn take(&self) -> Vec<Sum> {
+    /// Takes the counts since the last time, with the networks that have most of them.
+    pub fn take(&self) -> Vec<RefusalCount> {
         let sums = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let mut sums: Vec<_> = sums.into_iter().collect();
         sums.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         let others = sums.split_off(sums.len().min(SUMS));
         let mut all: BTreeMap<_, u64> = sums.into_iter().collect();
-        for ((what, _), count) in others {
-            let sum = all.entry((what, None)).or_default();
+        for ((kind, _), count) in others {
+            let sum = all.entry((kind, None)).or_default();
             *sum = sum.saturating_add(count);
         }
         all.into_iter()
-            .map(|((what, network), count)| Sum { event: "refused", what, network, count })
+            .map(|((kind, network), count)| RefusalCount { event: "refused", kind, network, count })
             .collect()
     }
 }
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn sums_are_bounded_and_nothing_is_left_out() {
-        let refusals = Refusals::default();
+        let refusals = RefusalCounts::default();
         for number in 0..5_000_u16 {
             refusals.count(
                 RefusalKind::Key,
@@ -99,7 +99,7 @@ mod tests {
         let sums = refusals.take();
         assert!(sums.len() <= SUMS + 7);
         let of =
-            |what| sums.iter().filter(|sum| sum.what == what).map(|sum| sum.count).sum::<u64>();
+            |kind| sums.iter().filter(|sum| sum.kind == kind).map(|sum| sum.count).sum::<u64>();
         assert_eq!((of(RefusalKind::Key), of(RefusalKind::Scope)), (5_000, 5_000));
         let text = serde_json::to_string(&sums[0]).unwrap();
         assert!(text.starts_with(r#"{"event":"refused","what":"key","network":null"#), "{text}");

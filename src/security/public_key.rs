@@ -4,13 +4,12 @@
 
 use std::fmt;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::{PlainText, UnixMillis};
 use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::{Deserialize, Serialize};
+
+use crate::encoding::{from_base64url, sha256_base64url};
 
 /// Bytes of an RSA modulus: 2048 to 4096 bits.
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=512;
@@ -110,7 +109,7 @@ impl PublicKey {
     }
 
     /// What verifies with it. `None` only if the record was written by somebody else.
-    pub(in crate::security) fn decoding_key(&self) -> Option<DecodingKey> {
+    pub(super) fn decoding_key(&self) -> Option<DecodingKey> {
         match &self.material {
             Material::ES256 { x, y } => DecodingKey::from_ec_components(x, y).ok(),
             Material::EdDSA { x } => DecodingKey::from_ed_components(x).ok(),
@@ -173,7 +172,7 @@ impl Material {
                 format!(r#"{{"e":"{RSA_EXPONENT}","kty":"RSA","n":"{n}"}}"#)
             }
         };
-        URL_SAFE_NO_PAD.encode(digest(&SHA256, canonical.as_bytes()))
+        sha256_base64url(canonical)
     }
 }
 
@@ -184,7 +183,7 @@ impl fmt::Display for PublicKey {
 }
 
 fn decode(text: &str) -> Result<Vec<u8>, InvalidJwk> {
-    URL_SAFE_NO_PAD.decode(text).map_err(|_| InvalidJwk("a member is not base64url"))
+    from_base64url(text).ok_or(InvalidJwk("a member is not base64url"))
 }
 
 /// 32 bytes, as both curves have.

@@ -1,13 +1,22 @@
 //! Initiators: making and removing them, their keys, where they call from and which pages are theirs.
-//! A client's record, what finds it by its keys, and the entry of the journal are one batch.
+//! A client's record, the pointers to it from its keys, and the entry of the journal are one batch.
+
+mod authentication;
+mod cache;
+mod record;
 
 use fido_relay_proto::{ClientId, UnixMillis};
 
+pub use self::authentication::{AssertedClient, Clients, USED_ASSERTIONS};
+pub use self::record::{
+    ApiKey, Client, ClientChange, ClientError, KeyEntry, LIVE_KEYS, NewClient, PUBLIC_KEYS,
+};
+pub use crate::security::public_key::{InvalidJwk, PublicKey};
+
+use self::authentication::put_pointer;
+use self::record::record_key;
 use super::{Actor, App, RACES};
 use crate::ports::{Batch, Bucket, Revision, SecurityEventKind, StoreError, records};
-use crate::security::clients::{
-    ApiKey, Client, ClientChange, ClientError, NewClient, PublicKey, put_pointer, record_key,
-};
 
 /// What a new client signs in with.
 #[derive(Clone, Debug)]

@@ -1,6 +1,6 @@
-//! Clients that authenticated lately, by the hash of their API key: a request of one parses no
-//! record again. Both records are loaded for each request all the same, so that a key that ended
-//! opens nothing from then on, whichever process ended it; what is saved is the parsing.
+//! Clients that authenticated lately, by the hash of their API key: their next request parses no
+//! record. Both records are loaded for each request all the same, so that a key that ended grants
+//! nothing from then on, whichever process ended it.
 
 use std::sync::Arc;
 
@@ -9,27 +9,26 @@ use dashmap::DashMap;
 use super::Client;
 use crate::ports::Revision;
 
-/// Keys that are remembered at most. One more, and all are forgotten: each then costs its parsing
-/// once.
+/// Most keys in the cache. One more empties it, and each key then costs its parsing once.
 const KEYS: usize = 4096;
 
-/// Clients by the hash of a key that was once good for them. Only good keys are kept, so a guesser
-/// displaces nothing.
+/// Clients by the hash of a key that was once good for them. Only good keys are cached, so guesses
+/// displace nothing.
 #[derive(Default)]
-pub(super) struct KnownClients {
-    by_hash: DashMap<String, Known>,
+pub(super) struct ClientCache {
+    by_hash: DashMap<String, CachedClient>,
 }
 
-impl std::fmt::Debug for KnownClients {
+impl std::fmt::Debug for ClientCache {
     /// Leaves out the hashes of the keys.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "KnownClients({})", self.by_hash.len())
+        write!(f, "ClientCache({})", self.by_hash.len())
     }
 }
 
-/// What was read, and from which versions of its two records.
+/// A client as it was parsed, with the revisions of its two records.
 #[derive(Clone)]
-pub(super) struct Known {
+pub(super) struct CachedClient {
     /// Of the record under the key's hash, which names the client.
     pub(super) pointer: Revision,
     /// Of the client's record.
@@ -37,17 +36,20 @@ pub(super) struct Known {
     pub(super) client: Arc<Client>,
 }
 
-impl KnownClients {
-    /// What was read through this version of the key's record.
-    pub(super) fn get(&self, hash: &str, pointer: Revision) -> Option<Known> {
-        self.by_hash.get(hash).filter(|known| known.pointer == pointer).map(|known| known.clone())
+impl ClientCache {
+    /// The client, if the record under the key's hash still has this revision.
+    pub(super) fn get(&self, hash: &str, pointer: Revision) -> Option<CachedClient> {
+        self.by_hash
+            .get(hash)
+            .filter(|cached| cached.pointer == pointer)
+            .map(|cached| cached.clone())
     }
 
-    pub(super) fn insert(&self, hash: &str, known: Known) {
+    pub(super) fn insert(&self, hash: &str, cached: CachedClient) {
         if self.by_hash.len() >= KEYS {
             self.by_hash.clear();
         }
-        self.by_hash.insert(hash.to_owned(), known);
+        self.by_hash.insert(hash.to_owned(), cached);
     }
 
     pub(super) fn remove(&self, hash: &str) {
@@ -62,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_keys_are_remembered_than_there_is_room_for() {
+    fn no_more_keys_are_cached_than_there_is_room_for() {
         let client = Client {
             id: ClientId::from_bytes([1; 16]),
             tenant: TenantId::default(),
@@ -77,11 +79,11 @@ mod tests {
             page_origins: Vec::new(),
             public_keys: Vec::new(),
         };
-        let (client, clients) = (Arc::new(client), KnownClients::default());
+        let (client, clients) = (Arc::new(client), ClientCache::default());
         for number in 0..3 * KEYS {
             let (pointer, record) = (Revision(1), Revision(2));
-            let known = Known { pointer, record, client: Arc::clone(&client) };
-            clients.insert(&number.to_string(), known);
+            let cached = CachedClient { pointer, record, client: Arc::clone(&client) };
+            clients.insert(&number.to_string(), cached);
             assert!(clients.by_hash.len() <= KEYS);
         }
         let last = (3 * KEYS - 1).to_string();

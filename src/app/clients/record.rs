@@ -1,4 +1,8 @@
-//! What is kept of an initiator, and what may become of it. It knows no store.
+//! An initiator's record and its changes. It knows no store.
+//!
+//! An API key is `rk_` and 32 random bytes in base64url, shown once; the record has its SHA-256,
+//! which needs no salt because 256 bits cannot be guessed. A client has at most two live keys, so
+//! that a new one can be rolled out before the old one ends.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,9 +12,52 @@ use fido_relay_proto::{Binding, ClientId, PlainText, TenantId, UnixMillis};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{ClientError, LIVE_KEYS, PREFIX, PUBLIC_KEYS, PublicKey, hash};
+use crate::encoding::{from_base64url, sha256_base64url};
+use crate::ports::{Record, StoreError};
 use crate::security::origin::Origin;
+use crate::security::public_key::PublicKey;
 use crate::security::random;
+
+/// What every API key begins with, so that scanners find one that leaked.
+const PREFIX: &str = "rk_";
+/// Keys of one client that may be live at the same time.
+pub const LIVE_KEYS: usize = 2;
+/// Public keys of one client at the same time: the old and the new one, and some for clusters whose
+/// members have their own.
+pub const PUBLIC_KEYS: usize = 8;
+
+/// Why a client was not changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    #[error("there is no such client")]
+    NotFound,
+    #[error("the client already has {LIVE_KEYS} live keys")]
+    TooManyKeys,
+    #[error("the client already has a public key of this kid")]
+    KidTaken,
+    #[error("the client already has {PUBLIC_KEYS} public keys")]
+    TooManyPublicKeys,
+    #[error("the client has no public key of this kid")]
+    NoSuchKid,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The key of a client's record.
+pub(super) fn record_key(tenant: &TenantId, id: ClientId) -> String {
+    format!("{tenant}.{id}")
+}
+
+/// The name under which an API key is stored.
+pub(super) fn hash(key: &str) -> String {
+    sha256_base64url(key)
+}
+
+/// Whether a bearer credential can be an API key at all: anything else costs the store nothing.
+pub(super) fn is_well_formed(bearer: &str) -> bool {
+    let Some(body) = bearer.strip_prefix(PREFIX) else { return false };
+    body.len() == 43 && from_base64url(body).is_some_and(|bytes| bytes.len() == 32)
+}
 
 fn yes() -> bool {
     true
@@ -19,7 +66,6 @@ fn yes() -> bool {
 /// One initiator.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
-    /// Who.
     pub id: ClientId,
     /// Its relying party.
     pub tenant: TenantId,
@@ -51,6 +97,8 @@ pub struct Client {
     pub public_keys: Vec<PublicKey>,
 }
 
+impl Record for Client {}
+
 impl Client {
     /// Whether the client has a scope.
     #[must_use]
@@ -70,9 +118,11 @@ impl Client {
         self.bindings.contains(&binding)
     }
 
-    /// Whether the client may call from this address.
+    /// Whether the client may call from this address. A request without one, which no listener
+    /// makes, is taken only from a client without a list of networks.
     #[must_use]
-    pub fn may_call_from(&self, address: IpAddr) -> bool {
+    pub fn may_call_from(&self, address: Option<IpAddr>) -> bool {
+        let Some(address) = address else { return self.allow_from.is_empty() };
         // An IPv4 caller on a socket of both kinds arrives as `::ffff:a.b.c.d`.
         let address = address.to_canonical();
         self.allow_from.is_empty() || self.allow_from.iter().any(|net| net.contains(&address))
@@ -82,6 +132,18 @@ impl Client {
     #[must_use]
     pub fn has_page(&self, origin: &str) -> bool {
         self.page_origins.iter().any(|listed| listed.as_str() == origin)
+    }
+
+    /// The scopes that are asked for, separated by blanks (RFC 6749 section 3.3), or all of the
+    /// client's; `None` if it has not all of them.
+    #[must_use]
+    pub fn scopes_asked_for(&self, asked: Option<&str>) -> Option<Vec<Scope>> {
+        let Some(asked) = asked else { return Some(self.scopes.clone()) };
+        let mut asked: Vec<Scope> =
+            asked.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
+        asked.sort_unstable();
+        asked.dedup();
+        asked.iter().all(|scope| self.has(*scope)).then_some(asked)
     }
 
     /// Whether the client has the public key with this thumbprint.
@@ -209,7 +271,7 @@ impl Client {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyEntry {
     /// Names the key in the store.
-    pub(crate) hash: String,
+    pub(super) hash: String,
     /// When it was made.
     pub created_at: UnixMillis,
     /// From when on it is refused; `None`: never.

@@ -6,8 +6,7 @@
 //! `fault point reached: answer_stored` on standard output, and then:
 //! - at [`reached`] parks forever: nothing after the point happens;
 //! - at [`passing`] goes on, because the step (an answer that arrives, a call in flight) is outside
-//! of
-//!   this process. The test kills the process when it observes the step.
+//!   of this process. The test kills the process when it observes the step.
 
 /// The points of a ceremony, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

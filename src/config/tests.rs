@@ -443,7 +443,7 @@ fn documented(setting: &Setting, row: &str) -> String {
     let default = setting.value.as_ref().map_or("not set".to_owned(), |v| format!("`{v}`"));
     let (default, meaning) = match setting.limit.map(Limit::described) {
         Some((bounds, meaning)) => (format!("{default} ({bounds})"), meaning),
-        None => (default, row.splitn(5, " | ").nth(3).unwrap_or_default().to_owned()),
+        None => (default, row.split(" | ").nth(3).unwrap_or_default().to_owned()),
     };
     let meaning = meaning.trim_end_matches(" |");
     format!("| `{}` | `{}` | {default} | {meaning} |", setting.key, setting.variable())

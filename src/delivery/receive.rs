@@ -43,7 +43,12 @@ impl Delivery {
                 self.decline_held(source.identity, reason).await
             }
             DeviceFrame::Claim(claim) => self.receive_claim(source, claim).await,
-            frame => {
+            frame @ (DeviceFrame::Auth(_)
+            | DeviceFrame::Ack(_)
+            | DeviceFrame::Card(_)
+            | DeviceFrame::Answer(_)
+            | DeviceFrame::Decline(_)
+            | DeviceFrame::Ping(_)) => {
                 let ceremony_id = frame.ceremony_id()?;
                 let reply = self.receive_event(source, ceremony_id, frame).await;
                 reply.unwrap_or_else(|refusal| Some(refusal.frame(Some(ceremony_id), None)))

@@ -38,7 +38,7 @@ pub(super) async fn measure(
     in_flight: usize,
     duration: Duration,
 ) -> Result<CeremonyFigures, Failure> {
-    let server = RelayUnderTest::start().await?;
+    let server = RelayUnderTest::start()?;
     let (tasks, phones_online) = (Tasks::default(), ConnectedPhones::default());
     phones_online.connect(phones::paired(&server, in_flight).await?, &tasks).await?;
     let progress = Progress::new("registering", in_flight);

@@ -127,12 +127,12 @@ type ExtraSettings = [(&'static str, String)];
 
 impl RelayUnderTest {
     /// Starts a relay with a store of its own.
-    pub(super) async fn start() -> Result<Self, Failure> {
-        Self::start_in(Scratch::create().map_err(Failure::failed)?, &[]).await
+    pub(super) fn start() -> Result<Self, Failure> {
+        Self::start_in(Scratch::create().map_err(Failure::failed)?, &[])
     }
 
     /// Starts a relay that wakes phones by Web Push after `after_ms`.
-    pub(super) async fn start_waking(after_ms: u64) -> Result<Self, Failure> {
+    pub(super) fn start_waking(after_ms: u64) -> Result<Self, Failure> {
         let scratch = Scratch::create().map_err(Failure::failed)?;
         let key_file = scratch.path().join("vapid.pem");
         let key = DeviceKey::generate().map_err(Failure::failed)?;
@@ -143,10 +143,10 @@ impl RelayUnderTest {
             ("FIDO_RELAY_PUSH__WEBPUSH__CONTACT", "mailto:bench@example.com".to_owned()),
             ("FIDO_RELAY_PUSH__WEBPUSH__ALLOW_LOOPBACK_HTTP", "true".to_owned()),
         ];
-        Self::start_in(scratch, &more).await
+        Self::start_in(scratch, &more)
     }
 
-    async fn start_in(scratch: Scratch, more: &ExtraSettings) -> Result<Self, Failure> {
+    fn start_in(scratch: Scratch, more: &ExtraSettings) -> Result<Self, Failure> {
         let process = serve_with(&scratch, more)?;
         let key = create_client(&data_dir(&scratch))?;
         Self::with_process(process, key, scratch)

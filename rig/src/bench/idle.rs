@@ -35,7 +35,7 @@ pub(super) struct IdleFigures {
 
 pub(super) async fn measure(phones: usize) -> Result<IdleFigures, Failure> {
     let (floor, floor_connects) = floor(phones).await?;
-    let server = RelayUnderTest::start().await?;
+    let server = RelayUnderTest::start()?;
     let mut paired = phones::paired(&server, WARM_UP + phones).await?;
     // Free heap left by pairing would be reused by the phones and not be counted.
     let server = server.restarted()?;

@@ -69,7 +69,7 @@ pub(super) async fn measure(
     per_minute: u32,
     duration: Duration,
 ) -> Result<WakeFigures, Failure> {
-    let server = RelayUnderTest::start_waking(0).await?;
+    let server = RelayUnderTest::start_waking(0)?;
     let tasks = Tasks::default();
     start_sleepers(&server, sleepers, &tasks).await?;
     let every = Duration::from_secs(60) / per_minute;

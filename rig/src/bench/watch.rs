@@ -50,7 +50,7 @@ type Answers = Vec<(CeremonyId, UnixMillis)>;
 
 /// Measures one method after the other.
 pub(super) async fn measure(watchers: usize) -> Result<WatchFigures, Failure> {
-    let server = RelayUnderTest::start().await?;
+    let server = RelayUnderTest::start()?;
     let mut methods = Vec::new();
     for (name, method) in [
         ("poll", WatchMethod::Poll),

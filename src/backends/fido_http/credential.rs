@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn whether_the_user_was_verified_is_the_signed_flag() {
         for (flags, verified) in [(0x05, true), (0x01, false)] {
-            let data = base64url(&data(flags));
+            let data = base64url(data(flags));
             let json = format!(r#"{{"id":"AQ","response":{{"authenticatorData":"{data}"}}}}"#);
             for ceremony_type in [AUTHENTICATION, CeremonyType::Approval, REGISTRATION] {
                 assert_eq!(of(ceremony_type, &json).user_verified, Some(verified));
@@ -123,7 +123,7 @@ mod tests {
     fn a_registrations_flag_is_that_of_its_attestation_object() {
         let (with, without) = (Value::Bytes(data(0x45)), Value::Bytes(data(0x41)));
         let (with, without) = (attested("authData", with), attested("authData", without));
-        let (claim, other) = (base64url(&data(0x05)), base64url(&data(0x01)));
+        let (claim, other) = (base64url(data(0x05)), base64url(data(0x01)));
         for (object, copy, registered, signed_in) in [
             (Some(&with), None, Some(true), None),
             (Some(&without), None, Some(false), None),

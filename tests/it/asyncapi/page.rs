@@ -152,7 +152,7 @@ async fn search(browser: &Browser) {
         assert!(found.is_none_or(|found| found == count), "{words}: {count}");
         assert!(expected.iter().all(|place| left.contains(*place)), "{words}: {left:?}");
         assert!(left.is_empty() == expected.is_empty() && left.len() < 12, "{words}: {left:?}");
-        assert_eq!(browser.shows("#find").await, false, "{words}");
+        assert!(!browser.shows("#find").await, "{words}");
     }
     browser.run("location.hash = '#channel-webhooks'").await;
     browser.see("#message-webhooks-webhook-test").await;

@@ -222,7 +222,7 @@ async fn too_little_space_is_told() {
     let (code, text) = machine.doctor(&["--min-free-mb", "1000000000"]).await;
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("MiB are free, 1000000000 are wanted"), "{text}");
-    assert!(text.contains("→ make room"), "{text}");
+    assert!(text.contains("→ free space"), "{text}");
 }
 
 #[tokio::test]

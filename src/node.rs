@@ -22,13 +22,11 @@ use crate::tasks::Tasks;
 /// What a node needs of the world.
 #[derive(Clone, Debug)]
 pub struct Dependencies {
-    /// Durable records.
     pub store: Arc<dyn Store>,
     /// Revoked devices and removed cards, apart from the store.
     pub revocations: Arc<dyn Revocations>,
     /// "Look again" between nodes.
     pub bus: Arc<dyn Bus>,
-    /// The FIDO2 server.
     pub fido: Arc<dyn Fido>,
     /// The push services, if any is configured.
     pub push: Option<Arc<dyn Push>>,

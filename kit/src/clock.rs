@@ -6,7 +6,6 @@ use fido_relay_proto::UnixMillis;
 
 /// A wall clock: what is stored is compared with what it says.
 pub trait Clock: Send + Sync + std::fmt::Debug {
-    /// The time now.
     fn now(&self) -> UnixMillis;
 }
 

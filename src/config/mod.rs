@@ -126,7 +126,6 @@ pub struct Tenant {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub enum Upstream {
-    /// Inside the relay.
     Builtin,
     /// An external server over HTTP.
     Http(HttpUpstream),

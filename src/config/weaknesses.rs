@@ -14,7 +14,6 @@ use super::{AttestationKind, Config, Limits, ListenerLimits, Prompts, RateLimits
 /// A setting that makes this relay weaker than it could be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Weakness {
-    /// The dotted key.
     pub key: &'static str,
     pub text: &'static str,
     pub remedy: &'static str,

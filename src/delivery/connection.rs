@@ -29,11 +29,9 @@ pub struct OutgoingFrame {
 /// What a connection was last shown of a ceremony.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shown {
-    /// The offer.
     Offer,
     /// The offer of a ceremony that a typed code found, on this device alone.
     Preview,
-    /// This challenge.
     Challenge(AttemptId),
     /// Nothing new: the relay is at work on what the device gave.
     Wait,

@@ -25,7 +25,6 @@ use crate::ports::StoreError;
 /// How long a device waits for a node that has just started to know what is open.
 const RECOVERY_WAIT: Duration = Duration::from_secs(5);
 
-/// A device's pull.
 #[derive(Clone, Debug, Default)]
 pub struct PullRequest {
     /// The ceremonies that the app shows: the answer names those that are no longer its to show.

@@ -58,7 +58,6 @@ pub struct NodeGauges {
     pub ready: bool,
     /// Device sockets that have authenticated.
     pub sockets: usize,
-    /// Open ceremonies.
     pub open: usize,
     /// Scheduled deadlines of ceremonies.
     pub deadlines: usize,

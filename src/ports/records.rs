@@ -89,7 +89,7 @@ pub async fn save<T: Record + Sync>(
     store.commit(put(Batch::new(), bucket, key, expected, value)?).await
 }
 
-/// Writes a record that nobody has written before: `true` for one of any number of writers, on
+/// Creates a record unless it exists: `true` for one of any number of writers, on
 /// whichever node.
 ///
 /// # Errors

@@ -156,7 +156,6 @@ impl AttestationPolicy {
 pub enum AttestationSigner {
     /// None: there was no statement, or one that proves nothing.
     None,
-    /// The credential itself.
     Credential,
     /// A key under an attached certificate, whose chain was not verified.
     Certificate,

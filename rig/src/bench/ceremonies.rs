@@ -24,7 +24,6 @@ const STOP_LIMIT: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct CeremonyFigures {
-    /// Concurrent ceremonies.
     pub(super) in_flight: usize,
     /// `GET /healthz`, equally concurrent.
     pub(super) floor: Latencies,

@@ -24,7 +24,6 @@ const QUEUE: usize = 1024;
 
 type Arrival = (usize, String, UnixMillis, WebhookBody);
 
-/// The registered endpoints.
 #[derive(Debug)]
 pub(super) struct WebhookEndpoints {
     arrivals: mpsc::Receiver<Arrival>,

@@ -15,7 +15,6 @@ use crate::command::Failure;
 use crate::phone::{Codes, DeviceKey, Paired, PairingClient, Phone, PhoneEvent};
 use crate::softcard::SoftCard;
 
-/// Concurrent pairings.
 const PAIRINGS: usize = 32;
 /// Concurrent dials: fewer than the relay's limit of unauthenticated sockets of an address.
 const DIALLING: usize = 256;

@@ -49,7 +49,6 @@ impl Progress {
         self.done.load(Ordering::Relaxed)
     }
 
-    /// Removes the line.
     pub(super) fn end(&self) {
         if self.terminal {
             let _ = write!(std::io::stderr(), "\r\x1b[K");

@@ -68,7 +68,6 @@ pub enum TxBinding {
     Relay,
 }
 
-/// A valid token.
 #[derive(Clone, Debug)]
 pub struct Verified {
     pub claims: Claims,

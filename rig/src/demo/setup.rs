@@ -101,7 +101,6 @@ impl DemoError {
     }
 }
 
-/// A running demo.
 #[derive(Debug)]
 pub struct Demo {
     relay: Box<dyn HostedRelay>,

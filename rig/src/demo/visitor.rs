@@ -12,7 +12,6 @@ use url::Url;
 
 use super::request::Action;
 
-/// The visitor's User-Agent.
 pub const VISITOR: &str = "fido-relay demo";
 const WAIT_S: u64 = 25;
 const CALL_LIMIT: Duration = Duration::from_secs(WAIT_S + 10);
@@ -47,7 +46,6 @@ pub enum VisitError {
 pub struct Visitor {
     http: reqwest::Client,
     bank: Url,
-    /// The bank's cookie.
     cookie: Option<SecretString>,
 }
 

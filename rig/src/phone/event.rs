@@ -13,12 +13,7 @@ pub enum PhoneEvent {
     /// The phone holds no connection and shows nothing; its push service will wake it.
     Asleep,
     /// The push service woke the phone, which now pulls.
-    Woken {
-        /// The wake's id.
-        wake: String,
-        /// The notification's text.
-        body: String,
-    },
+    Woken { wake: String, body: String },
     /// The relay asked for a new proof on this socket, which was sent.
     Reauthenticated,
     /// A notice about the user's account came; repetitions make no event.

@@ -16,7 +16,6 @@ use super::roots::Roots;
 /// Limit of a call; the relay holds none of them.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// Why pairing failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PairingError {
     /// Not a `fido-relay://pair?relay=…&token=…` link, or no http(s) URL in it.

@@ -47,7 +47,6 @@ impl fmt::Debug for Decision {
     }
 }
 
-/// Decides on prompts.
 pub trait Person: Send + Sync {
     /// Decides on a prompt. The future is dropped when the prompt is dismissed, and outlives the
     /// phone's connections.

@@ -39,7 +39,6 @@ struct WakePayload {
     body: String,
 }
 
-/// Why pulling ended.
 enum AwakeEnd {
     Failed(PullError),
     /// By a fault of the phone.

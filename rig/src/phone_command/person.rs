@@ -192,7 +192,6 @@ impl Terminal {
     }
 }
 
-/// Seconds left.
 fn left(end: Instant) -> u64 {
     end.saturating_duration_since(Instant::now()).as_secs()
 }

@@ -10,10 +10,10 @@ use super::{Ceremonies, OpenError};
 use crate::core::ceremony::Request;
 use crate::ports::{Batch, Bucket, Due, DueRule, Record, Revision, records};
 
-/// How long an idempotency key stands for its ceremony, in seconds.
+/// How long an idempotency key names its ceremony, in seconds.
 const IDEMPOTENCY_S: u64 = 24 * 60 * 60;
 
-/// An idempotency key is removed after the day that it stands for its ceremony.
+/// An idempotency key is removed after the day for which it names its ceremony.
 pub(super) const KEYS: DueRule =
     DueRule { bucket: Bucket::Idempotency, due: records::due_of::<IdempotencyRecord> };
 
@@ -31,11 +31,11 @@ impl Record for IdempotencyRecord {
     }
 }
 
-/// What an idempotency key stands for.
+/// Which ceremony an idempotency key names.
 pub(super) enum IdempotencyKey {
     /// This ceremony. It may be missing: earlier versions stored the key first.
     Known(CeremonyId),
-    /// None yet: the batch makes it stand for the ceremony that is being opened.
+    /// None yet: the batch gives it the ceremony that is being opened.
     New(Batch),
 }
 

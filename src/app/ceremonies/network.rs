@@ -1,4 +1,4 @@
-//! The network of an address: strangers are told apart by that of their browser.
+//! The network of an address: unknown browsers are distinguished by theirs.
 
 use std::net::IpAddr;
 

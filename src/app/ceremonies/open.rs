@@ -35,7 +35,7 @@ const EVICTION_PAUSE: Duration = Duration::from_secs(1);
 /// A ceremony to be opened.
 #[derive(Debug)]
 pub struct OpenRequest {
-    /// `request.id` is used unless the idempotency key stands for another.
+    /// `request.id` is used unless the idempotency key names another.
     pub request: Request,
     /// The caller's idempotency key, with the SHA-256 of the request body.
     pub idempotency: Option<(String, [u8; 32])>,

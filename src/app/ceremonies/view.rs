@@ -46,7 +46,6 @@ pub struct CeremonyEnd {
     pub at: UnixMillis,
 }
 
-/// One public step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProgressEvent {
     /// The number of its kind: see [`Step::number`].

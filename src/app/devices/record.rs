@@ -15,7 +15,7 @@ use crate::core::prompt_limits::{CodeAttempts, SuppressedPrompts};
 use crate::ports::{Batch, Bucket, Record, Revision, Store, StoreError, records};
 use crate::security::random;
 
-/// DeviceNotice are told for this long, in seconds: a phone that is opened once a week hears them.
+/// How long a notice is kept for the user's devices, in seconds: an app opened once a week gets it.
 pub const TOLD_FOR_S: u64 = 7 * 24 * 60 * 60;
 /// DeviceNotice of a user's devices and cards that are kept: one for each device and a few rotations.
 const NEWS_PER_USER: usize = 8;

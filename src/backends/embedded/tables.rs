@@ -36,7 +36,6 @@ pub(super) enum LogState {
     Migrating,
 }
 
-/// The tables' metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
     /// The opening that began the log ([`LogHead::opening`](super::log::Head)).

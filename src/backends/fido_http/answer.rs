@@ -70,7 +70,6 @@ fn common(response: &HttpAnswer) -> Option<Common<'_>> {
     serde_json::from_str(text).ok()
 }
 
-/// Classifies an answer.
 pub(super) fn classify(response: &HttpAnswer) -> AnswerKind {
     let common = common(response);
     let status = common.as_ref().and_then(|common| string(common.status));

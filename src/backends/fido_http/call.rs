@@ -22,7 +22,6 @@ pub(super) const ANSWER_MAX: usize = 256 * 1024;
 /// U+FEFF in UTF-8, which a reader of JSON may ignore (RFC 8259 section 8.1).
 const BYTE_ORDER_MARK: &[u8] = "\u{FEFF}".as_bytes();
 
-/// A complete answer.
 pub(super) struct HttpAnswer {
     pub(super) status: u16,
     /// Whether its `Content-Type` is JSON.

@@ -43,7 +43,6 @@ impl fmt::Debug for Cookies {
     }
 }
 
-/// One parsed `Set-Cookie`.
 struct SetCookie {
     name: String,
     value: String,

@@ -67,7 +67,6 @@ pub struct FidoHttp {
 
 /// Why one begin call gave no challenge; each kind has its own number of repeats.
 enum BeginFailure {
-    /// The server refused.
     Refused,
     /// The server knows no card of this user.
     NoCredential,

@@ -24,7 +24,6 @@ const PAUSE_MAX: Duration = Duration::from_secs(15);
 pub struct DispatchLimits {
     /// Concurrent wakes, those between two attempts included.
     pub slots: usize,
-    /// Concurrent calls.
     pub calls: usize,
     /// Timeout of one call.
     pub call_limit: Duration,
@@ -110,7 +109,6 @@ impl Dispatcher {
         &*self.service
     }
 
-    /// Wakes in progress.
     pub(super) fn under_way(&self) -> usize {
         self.limits.slots - self.slots.available_permits()
     }

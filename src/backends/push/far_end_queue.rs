@@ -14,9 +14,7 @@ const QUEUES_MAX: usize = 1_024;
 /// The concurrency limits of one far end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct QueueLimits {
-    /// Concurrent wakes.
     pub(super) slots: usize,
-    /// Concurrent calls.
     pub(super) calls: usize,
 }
 

@@ -39,7 +39,6 @@ struct ServiceAccountJson {
 /// A parsed service account.
 #[derive(Debug)]
 pub(super) struct ServiceAccount {
-    /// The project's id.
     pub(super) project: String,
     email: String,
     key_id: String,

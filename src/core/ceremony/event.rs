@@ -50,15 +50,26 @@ pub enum Verdict {
 #[derive(Clone)]
 pub enum Event {
     /// An offer or challenge was written to a socket of the device.
-    Sent { device: DeviceId },
+    Sent {
+        device: DeviceId,
+    },
     /// The device's socket broke before its app acknowledged the prompt, and no other device has it.
-    Lost { device: DeviceId },
+    Lost {
+        device: DeviceId,
+    },
     /// A push service accepted a wake for the device.
-    Woken { device: DeviceId },
+    Woken {
+        device: DeviceId,
+    },
     /// The app acknowledged the offer that a typed code found.
-    Previewed { device: DeviceId },
+    Previewed {
+        device: DeviceId,
+    },
     /// The app acknowledged a frame.
-    Acked { device: DeviceId, of: AckOf },
+    Acked {
+        device: DeviceId,
+        of: AckOf,
+    },
     /// A code was typed.
     Claim {
         device: DeviceId,
@@ -69,11 +80,21 @@ pub enum Event {
         same_network: Option<SameNetwork>,
     },
     /// The FIDO2 server gave a challenge.
-    Begun { attempt: AttemptId, begun: Box<Begun> },
+    Begun {
+        attempt: AttemptId,
+        begun: Box<Begun>,
+    },
     /// The begin call failed.
-    BeginFailed { attempt: AttemptId, reason: Reason },
+    BeginFailed {
+        attempt: AttemptId,
+        reason: Reason,
+    },
     /// The app reported an event of the card.
-    Card { device: DeviceId, event: CardEvent, code: Option<CardErrorCode> },
+    Card {
+        device: DeviceId,
+        event: CardEvent,
+        code: Option<CardErrorCode>,
+    },
     /// The card's answer.
     Answer {
         device: DeviceId,
@@ -92,16 +113,19 @@ pub enum Event {
         attempt: AttemptId,
         verdict: Verdict,
     },
-    /// The person declined.
-    Decline { device: DeviceId, reason: DeclineReason },
-    /// The initiator cancels.
+    Decline {
+        device: DeviceId,
+        reason: DeclineReason,
+    },
     Cancel,
     /// Another of the client's ceremonies takes its place.
     Drop,
     /// Time has passed.
     Tick,
     /// This node takes the ceremony over; calls of another node are lost.
-    Recover { by: NodeId },
+    Recover {
+        by: NodeId,
+    },
 }
 
 impl Event {

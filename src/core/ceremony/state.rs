@@ -310,7 +310,6 @@ impl Ceremony {
         }
     }
 
-    /// The public phase.
     #[must_use]
     pub fn phase(&self) -> Phase {
         match &self.state {

@@ -64,7 +64,7 @@ impl CodeAttempts {
         policy.wrong_codes_per_day.saturating_sub(today)
     }
 
-    /// Counts a wrong code. Committed before the device is told that it was wrong.
+    /// Counts a wrong code. Committed before the device gets the refusal.
     ///
     /// # Errors
     /// [`AttemptsExhausted`]: no attempt was left, so the answer must not depend on the code.

@@ -73,7 +73,6 @@ pub struct UserPromptState {
     /// When the last notice of suppressed prompts was due.
     #[serde(default, rename = "held_noticed", skip_serializing_if = "Option::is_none")]
     noticed: Option<UnixMillis>,
-    /// The last change.
     touched: Option<UnixMillis>,
 }
 

@@ -39,7 +39,6 @@ pub struct PromptRequest {
     pub prior_auth: PriorAuth,
     /// The browser, where the initiator tells browsers apart.
     pub browser: Option<BrowserHash>,
-    /// The ceremony's deadline.
     pub until: UnixMillis,
 }
 

@@ -22,7 +22,6 @@ pub enum Action {
     /// Handle a frame of an authenticated device; never [`DeviceFrame::Auth`] or
     /// [`DeviceFrame::Ping`].
     Deliver(DeviceFrame),
-    /// Send this frame.
     Reply(RelayFrame),
     Close(CloseReason),
 }
@@ -33,7 +32,6 @@ pub enum Tick {
     /// Nothing: sleep until [`Session::wakes_at`].
     Nothing,
     Ping,
-    /// Send this frame.
     Send(RelayFrame),
     Close(CloseReason),
 }

@@ -48,7 +48,6 @@ enum NextEvent<E> {
     Stop,
 }
 
-/// Serves one connection.
 #[derive(Debug)]
 pub(super) struct ConnectionTask {
     pub(super) listener: Listener,

@@ -65,7 +65,6 @@ fn refused(reached: LimitReached) -> ListenerRefusal {
     }
 }
 
-/// An open connection.
 #[derive(Debug)]
 pub(in crate::edge) struct ConnectionHandle {
     connections: Arc<Connections>,

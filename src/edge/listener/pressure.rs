@@ -39,7 +39,6 @@ impl Pressure {
         self.connections.are_short().then_some(ListenerRefusal::PressureConnections)
     }
 
-    /// Open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.open()

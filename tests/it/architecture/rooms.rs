@@ -15,7 +15,7 @@ pub(super) const fn room(
     Room { name, may_use, must_not_know }
 }
 
-/// Whoever may use this wires the others together.
+/// A room that may use every other: it wires them together.
 pub(super) const EVERYTHING: &[&str] = &["*"];
 
 /// What a pure room must not know: clocks, IO, logging, tasks, libraries of the outer world.
@@ -71,7 +71,7 @@ const NOT_A_KITS: &[&str] =
 /// The rig sees a relay from outside: no store, and none of the relay's own crate.
 const NOT_A_RIGS: &[&str] = &["redb", "async_nats", "fido_relay"];
 
-/// Libraries of one edge or backend, which nobody in between has to know.
+/// Libraries of one edge or backend, which no room in between has to know.
 const LIBRARIES: &[&str] = &[
     "axum",
     "hyper",
@@ -118,7 +118,7 @@ pub(super) const ROOMS: &[Room] = &[
     room("fault_point", &[], LIBRARIES),
     // Rules alone, like the core; how a ceremony is made is not their business.
     room("core::prompt_limits", &[], WORLD),
-    // The log tells why somebody was not asked, in the rules' own words.
+    // A suppression is logged by the name of its rule.
     room("ports", &["core::ceremony", "core::prompt_limits", "rfc3339"], LIBRARIES),
     room(
         "security",
@@ -245,7 +245,7 @@ pub(super) const ROOMS: &[Room] = &[
         ],
         &["reqwest", "redb", "async_nats", "fido_relay_rig"],
     ),
-    // Told by the edge, and through ports by the rest; it renders, and serves nothing.
+    // The edge counts here directly, the rest through ports; it renders, and serves nothing.
     room("metrics", &["core::ceremony", "core::session", "ports"], LIBRARIES),
     room("backends", &[], WORLD),
     // How every backend calls others by HTTP: one set of limits.

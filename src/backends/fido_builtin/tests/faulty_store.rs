@@ -13,9 +13,7 @@ use crate::ports::{Batch, Bucket, Clock, Revision, Store, StoreError, Stored, Wr
 #[derive(Debug, Default)]
 pub(super) struct FaultyStore {
     inner: MemoryStore,
-    /// Reads fail.
     pub(super) unreadable: AtomicBool,
-    /// Writes fail.
     pub(super) unwritable: AtomicBool,
     writes: AtomicU64,
     /// The credential of this key is removed after so many more reads.
@@ -93,7 +91,7 @@ impl Store for FaultyStore {
     }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that only a test moves.
 #[derive(Debug)]
 pub(super) struct SetClock(AtomicU64);
 

@@ -145,7 +145,6 @@ impl Relay {
         let devices = Arc::new(LocalDevices::new(Arc::clone(&clock), wake_after));
         let of_delivery = DeliveryDependencies {
             store: Arc::clone(&store),
-            push,
             clock: Arc::clone(&clock),
             counts: Arc::clone(&counts),
             tasks: tasks.clone(),
@@ -184,6 +183,7 @@ impl Relay {
     ///
     /// # Errors
     /// The store's.
+    #[cfg(feature = "test-support")]
     pub async fn sweep(&self) -> Result<u64, StoreError> {
         retention::sweep(&*self.dependencies.store, &*self.dependencies.clock).await
     }

@@ -142,6 +142,7 @@ macro_rules! limits {
         }
 
         impl $name {
+            #[cfg(feature = "test-support")]
             pub(super) const LIMITS: &'static [Limit] = &[$($limit.documented(&[$($doc),+])),+];
 
             pub(super) fn read(reader: &mut Reader) -> Self {

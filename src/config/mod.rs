@@ -155,6 +155,7 @@ pub struct HttpUpstream {
 
 impl HttpUpstream {
     /// A server at this URL, with defaults for the rest.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn new(url: Url) -> Self {
         Self {
@@ -298,6 +299,7 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigErrors> {
 ///
 /// # Errors
 /// Every error in them.
+#[cfg(any(feature = "rig", feature = "test-support"))]
 pub fn from_texts(
     file: Option<(&Path, &str)>,
     variables: &[(&str, &str)],

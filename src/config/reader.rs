@@ -97,6 +97,7 @@ pub struct Setting {
 
 impl Setting {
     /// The variable that sets the key.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn variable(&self) -> String {
         variable(self.key)

@@ -195,6 +195,7 @@ impl Config {
 
 impl Weakness {
     /// Every possible weakness, as `SECURITY.md` lists them.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn all() -> Vec<Self> {
         let settings = RULES.iter().map(|rule| rule.weakness);
@@ -204,6 +205,7 @@ impl Weakness {
 }
 
 /// Every limit of a table whose values may be weak.
+#[cfg(feature = "test-support")]
 fn limits() -> impl Iterator<Item = &'static Limit> {
     let tables = [Prompts::LIMITS, Limits::LIMITS, ListenerLimits::LIMITS, RateLimits::LIMITS];
     tables.into_iter().flatten()

@@ -22,7 +22,9 @@ pub use batch::{Batch, Change, Write};
 pub use bus::{Bus, Notice};
 pub use cards::{Card, CardEvents, Cards};
 pub use certify::{Certify, CertifyCall, CertifyReply, CertifyStep, latin1, latin1_bytes};
-pub use counts::{Counts, NoCounts};
+pub use counts::Counts;
+#[cfg(feature = "test-support")]
+pub use counts::NoCounts;
 pub use due::{Due, DueRecord, DueRule, Duty};
 pub use fido::{BeginFault, BeginRequest, Completion, Fido};
 pub use fido_relay_kit::clock::Clock;

@@ -75,6 +75,7 @@ impl FileStore {
     ///
     /// # Errors
     /// [`OpenError`].
+    #[cfg(feature = "test-support")]
     pub fn open_by(
         path: &Path,
         options: StoreOptions<'_>,
@@ -119,6 +120,7 @@ impl FileStore {
     }
 
     /// Makes a trial write at every [`Store::writable`], for tests.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn always_trying(mut self) -> Self {
         self.good_for = Duration::ZERO;

@@ -66,6 +66,7 @@ pub struct BuiltinFidoSettings {
 impl BuiltinFidoSettings {
     /// A relying party of the default tenant with one origin, any attestation, and a random user
     /// handle key.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn new(rp_id: &str, rp_name: &str, origin: &str) -> Self {
         Self {

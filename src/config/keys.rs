@@ -13,9 +13,9 @@ use std::path::PathBuf;
 use url::Url;
 
 pub(super) use self::upstream::{BEGIN_TIMEOUT, COMPLETE_TIMEOUT};
-pub(super) use self::webhooks::is_host;
 use super::audit;
-use super::reader::{ConfigError, Reader, Setting};
+use super::error::ConfigError;
+use super::reader::{Reader, Setting};
 use super::sources::RawConfig;
 use super::values::{LogLevel, Origin};
 use super::weaknesses::is_loopback;

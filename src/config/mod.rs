@@ -15,6 +15,7 @@
 
 mod audit;
 mod effective;
+mod error;
 mod keys;
 mod limit;
 mod limits;
@@ -37,12 +38,13 @@ use std::time::Duration;
 use url::Url;
 
 pub use audit::Audit;
+pub use error::{ConfigError, ConfigErrors, Source};
+pub use limit::Weakness;
 pub use limits::{Limits, ListenerLimits, RateLimits};
 pub use listener::{AdminListener, ForwardedHeader, Proxy, Tls};
 pub use prompts::Prompts;
 pub use push::Push;
-pub use reader::{ConfigError, ConfigErrors, Setting, Source};
-pub use weaknesses::Weakness;
+pub use reader::Setting;
 pub(crate) use weaknesses::is_loopback;
 pub use webhooks::Webhooks;
 

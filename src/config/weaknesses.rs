@@ -8,22 +8,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use url::Url;
 
-use super::limit::Limit;
+use super::limit::{Limit, Weakness};
 use super::{AttestationKind, Config, Limits, ListenerLimits, Prompts, RateLimits, Upstream};
-
-/// A setting that makes this relay weaker than it could be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Weakness {
-    pub key: &'static str,
-    pub text: &'static str,
-    pub remedy: &'static str,
-}
-
-impl std::fmt::Display for Weakness {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}; better: {}", self.key, self.text, self.remedy)
-    }
-}
 
 /// A weakness and its condition.
 struct Rule {

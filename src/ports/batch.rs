@@ -1,7 +1,6 @@
 //! Changes that a store makes together or not at all. It knows no record's meaning.
 
-use super::due::Due;
-use super::store::{Bucket, RecordName, Revision, StoreError};
+use super::stored::{Bucket, Due, RecordName, Revision, StoreError};
 
 /// Most changes of one batch.
 pub const MAX_CHANGES: usize = 64;

@@ -11,10 +11,6 @@ type Module = Vec<String>;
 const CIRCULAR: &[(&str, &str)] = &[
     ("crate::app", "a card's removal is a notice to devices, a device's user has cards"),
     ("crate::app::ceremonies", "an idempotency key remembers an opening"),
-    ("crate::backends::fido_builtin", "the REST form of the server is a method of the server"),
-    ("crate::config", "the reader of values names their sources, and the sources the keys"),
-    ("crate::core::ceremony", "a stored ceremony is another form of the state"),
-    ("crate::ports", "the store, its batch, its index and the journal name one another"),
 ];
 
 /// Who uses whom among the children of each module; the crate's own children are those of `crate`.

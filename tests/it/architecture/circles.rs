@@ -9,8 +9,6 @@ type Module = Vec<String>;
 
 /// Modules whose children still use one another in a circle, each with the reason.
 const CIRCULAR: &[(&str, &str)] = &[
-    ("crate::app", "a card's removal is a notice to devices, a device's user has cards"),
-    ("crate::app::ceremonies", "an idempotency key remembers an opening"),
     ("crate::backends::fido_builtin", "the REST form of the server is a method of the server"),
     ("crate::config", "the reader of values names their sources, and the sources the keys"),
     ("crate::core::ceremony", "a stored ceremony is another form of the state"),

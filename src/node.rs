@@ -8,8 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::ceremonies::{Ceremonies, CeremonyDependencies, OpenLimits};
-use crate::app::devices::RevocationSync;
-use crate::app::retention;
+use crate::app::{RevocationSync, retention};
 use crate::core::prompt_limits::Policy;
 use crate::delivery::{Delivery, DeliveryDependencies, LocalDevices};
 use crate::journal::Journal;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::entry::CHECKPOINT_TYP;
 use super::log::{Line, Log};
 use super::{AuditDependencies, Settings, anchor};
-use crate::journal::{self, Cursor, Place, Progress, Reader};
+use crate::journal::{self, Cursor, EntryPosition, Progress, Reader};
 use crate::ports::{Ability, Row};
 use crate::security::receipt::Receipt;
 use crate::security::record::RecordSigner;
@@ -44,14 +44,14 @@ pub(super) struct Exported {
 /// Entries that were left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Gap {
-    from: Place,
+    from: EntryPosition,
     /// None: they were not counted.
     entries: Option<u64>,
 }
 
 impl Gap {
     /// From here on, while there was no audit log.
-    pub(super) const fn unknown(from: Place) -> Self {
+    pub(super) const fn unknown(from: EntryPosition) -> Self {
         Self { from, entries: None }
     }
 }
@@ -68,11 +68,11 @@ pub(super) struct Export {
     log: Option<Log>,
     reader: Reader<Exported>,
     /// The first entry that is not in the log.
-    next: Place,
-    exported: watch::Sender<Place>,
+    next: EntryPosition,
+    exported: watch::Sender<EntryPosition>,
     gap: Option<Gap>,
     /// How far the entries that wait were counted, and their bytes.
-    backlog: (Place, usize),
+    backlog: (EntryPosition, usize),
     /// Since when entries wait that are not in the log, or the log could not be written.
     late_since: Option<Instant>,
     /// Whether the last write failed.
@@ -87,7 +87,7 @@ impl Export {
     pub(super) fn new(
         log: Log,
         reader: Reader<Exported>,
-        (next, gap): (Place, Option<Gap>),
+        (next, gap): (EntryPosition, Option<Gap>),
         (settings, ground): (Settings, AuditDependencies),
     ) -> Self {
         Self {
@@ -110,7 +110,7 @@ impl Export {
         self.ability.subscribe()
     }
 
-    pub(super) fn exported(&self) -> watch::Receiver<Place> {
+    pub(super) fn exported(&self) -> watch::Receiver<EntryPosition> {
         self.exported.subscribe()
     }
 
@@ -202,7 +202,7 @@ impl Export {
                     return false;
                 }
             };
-            let Some(last) = rows.last().map(|row| Place::behind(row.position)) else {
+            let Some(last) = rows.last().map(|row| EntryPosition::behind(row.position)) else {
                 if !self.is_failing {
                     self.late_since = None;
                     self.judge();
@@ -329,14 +329,14 @@ impl Export {
     }
 
     /// Some rows from a place on: where they end, their entries and bytes.
-    async fn count(&self, from: Place) -> Option<(Place, u64, usize)> {
+    async fn count(&self, from: EntryPosition) -> Option<(EntryPosition, u64, usize)> {
         let rows = self.reader.rows(from).await.ok()?;
         let mut entries = journal::entries(&rows, from).map(|(_, entry)| entry.len()).peekable();
         entries.peek()?;
         let (count, bytes) =
             entries.fold((0, 0), |(count, bytes), length| (count + 1, bytes + length));
         let last: &Row = rows.last()?;
-        Some((Place::behind(last.position), count, bytes))
+        Some((EntryPosition::behind(last.position), count, bytes))
     }
 
     /// The checkpoint that says where the log begins comes first: a crash between the two leaves

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::UnixMillis;
 
 use super::entry::{self, CHECKPOINT, Checkpoint, Head, NO_LINE};
-use crate::journal::Place;
+use crate::journal::EntryPosition;
 use crate::rfc3339;
 use crate::security::random;
 
@@ -41,7 +41,7 @@ pub(super) struct Log {
     first: (u64, String),
     since_checkpoint: u64,
     /// The last entry of the journal that is in it; none: its lines are of an earlier version.
-    position: Option<Place>,
+    position: Option<EntryPosition>,
 }
 
 /// One relay at a time.
@@ -60,7 +60,7 @@ impl Drop for Lock {
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     /// The entry of the journal that it holds; none: it is the log's own.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<EntryPosition>,
     /// A JSON object.
     pub(super) body: String,
 }
@@ -250,7 +250,7 @@ impl Log {
     }
 
     /// Lines of the log's own are from now on before this place.
-    pub(super) fn go_on_at(&mut self, next: Place) {
+    pub(super) fn go_on_at(&mut self, next: EntryPosition) {
         self.position = Some(next.before());
     }
 
@@ -265,7 +265,7 @@ impl Log {
 
     /// The last entry of the journal that is in it; none: there is none, or its lines are of an
     /// earlier version.
-    pub(super) fn position(&self) -> Option<Place> {
+    pub(super) fn position(&self) -> Option<EntryPosition> {
         // Lines of the log's own that precede every entry name row 0, which no commit has.
         self.position.filter(|position| position.row > 0)
     }

@@ -44,7 +44,7 @@ use self::export::{Export, Exported, Gap};
 use self::log::{Line, Log};
 use self::refusals::RefusalCounts;
 use self::upgrade::Written;
-use crate::journal::{Cursor, Journal, Place, Progress, Reader};
+use crate::journal::{Cursor, EntryPosition, Journal, Progress, Reader};
 use crate::ports::{Ability, Batch, Bucket, Clock, Position, Store, StoreError, records};
 use crate::security::record::RecordSigner;
 use crate::tasks::Tasks;
@@ -126,7 +126,7 @@ pub struct Audit {
     store: Arc<dyn Store>,
     ability: watch::Receiver<Ability>,
     #[cfg_attr(not(feature = "test-support"), expect(dead_code, reason = "for caught_up"))]
-    exported: watch::Receiver<Place>,
+    exported: watch::Receiver<EntryPosition>,
     progress: Progress,
     tasks: Tasks,
 }
@@ -311,7 +311,7 @@ async fn open(
     // what was found. No row that the store ever had has a greater revision.
     let head = reader.save(Batch::new(), stored.clone().unwrap_or_default()).await?;
     let mut next = stored.as_ref().map(|cursor| cursor.next).unwrap_or_default();
-    let exported = log.position().map(Place::next);
+    let exported = log.position().map(EntryPosition::next);
     let is_beyond = exported.is_some_and(|exported| exported.row > head.0);
     if let (Some(cursor), Some(found)) = (&stored, before.flatten()) {
         let Exported { chain, seq, hash, .. } = &cursor.of;
@@ -324,7 +324,7 @@ async fn open(
         let position = log.position().unwrap_or_default().to_string();
         tracing::error!(position, "the store was put back: the audit log holds more than it had");
         first.push(json!({ "event": "store_put_back", "position_before": position }));
-        next = Place::behind(Position(head.0));
+        next = EntryPosition::behind(Position(head.0));
         log.go_on_at(next);
     } else {
         next = next.max(exported.unwrap_or_default());
@@ -368,11 +368,11 @@ async fn recover(
         return Ok(());
     }
     let mut written = Written::read(log.directory())?;
-    let mut next = Place::default();
+    let mut next = EntryPosition::default();
     loop {
         let rows = reader.rows(next).await?;
         let Some(last) = rows.last() else { break };
-        next = Place::behind(last.position);
+        next = EntryPosition::behind(last.position);
         rows.iter().flat_map(|row| &row.entries).for_each(|entry| written.add(entry));
     }
     let mut after = String::new();

@@ -13,7 +13,10 @@ mod entry;
 
 use fido_relay_proto::Reason;
 
-pub use self::cursor::{Cursor, NoPlace, Place, Progress, ROWS, Reader, entries, trim, trim_once};
+pub use self::cursor::{
+    Cursor, EntryPosition, InvalidEntryPosition, JournalReader, Progress, ROWS, entries, trim,
+    trim_once,
+};
 
 use self::entry::{Entry, More, answered, closed, opened};
 use crate::core::ceremony::{Ceremony, Fact, FactKind};
@@ -33,7 +36,7 @@ pub struct Journal {
 impl Journal {
     /// Adds the entries of these facts, which the ceremony's history ends with, to a batch.
     #[must_use]
-    pub fn tell(&self, batch: Batch, ceremony: &Ceremony, facts: &[Fact]) -> Batch {
+    pub fn append_facts(&self, batch: Batch, ceremony: &Ceremony, facts: &[Fact]) -> Batch {
         let entries = facts.iter().flat_map(|fact| self.entries(ceremony, fact));
         entries.fold(batch, Batch::entry)
     }

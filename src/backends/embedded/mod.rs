@@ -23,7 +23,7 @@ mod tests;
 mod writer;
 
 pub use bus::LocalBus;
-pub use database::OpenError;
+pub use database::StoreOpenError;
 pub use fido_relay_kit::clock::SystemClock;
 pub use memory::MemoryStore;
 pub use revocations::{RevocationList, RevocationsError};

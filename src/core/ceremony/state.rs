@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::fact::Fact;
-use super::stored::Stored;
+use super::stored::StoredCeremony;
 use crate::core::prompt_limits::{BrowserHash, Lane};
 
 /// The request of an initiator, as it was stored before the 201.
@@ -228,7 +228,7 @@ pub enum State {
 
 /// One ceremony, as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(from = "Stored")]
+#[serde(from = "StoredCeremony")]
 pub struct Ceremony {
     pub request: Request,
     /// Whether no phone rings for it. The initiator cannot tell it from one whose phones are offline,

@@ -11,7 +11,7 @@ use super::state::{Ceremony, Request, State};
 
 /// A record of any version.
 #[derive(Deserialize)]
-pub(super) struct Stored {
+pub(super) struct StoredCeremony {
     request: Request,
     #[serde(default, rename = "silent")]
     suppressed: bool,
@@ -25,8 +25,8 @@ pub(super) struct Stored {
     state: State,
 }
 
-impl From<Stored> for Ceremony {
-    fn from(stored: Stored) -> Self {
+impl From<StoredCeremony> for Ceremony {
+    fn from(stored: StoredCeremony) -> Self {
         let history = if stored.history.is_empty() { history_of(&stored) } else { stored.history };
         Self {
             request: stored.request,
@@ -40,7 +40,7 @@ impl From<Stored> for Ceremony {
 
 /// The history of an earlier version's record. It stored wrong codes as a number and the suppression
 /// as a flag; they get the time of the last step.
-fn history_of(stored: &Stored) -> Vec<Fact> {
+fn history_of(stored: &StoredCeremony) -> Vec<Fact> {
     let fact = |at, kind| Fact { at, device: None, kind };
     let wrong_codes = match &stored.state {
         State::Offered { wrong_codes, .. } => *wrong_codes,
@@ -64,7 +64,7 @@ fn history_of(stored: &Stored) -> Vec<Fact> {
     history
 }
 
-fn step(stored: &Stored, step: Step, at: UnixMillis) -> Option<Fact> {
+fn step(stored: &StoredCeremony, step: Step, at: UnixMillis) -> Option<Fact> {
     let accepted = match &stored.state {
         State::Verifying { challenge, answer, digest, by, .. } => {
             Some((challenge.attempt, answer.device, *digest, Some(*by)))

@@ -13,7 +13,7 @@ use crate::core::prompt_limits::Policy;
 use crate::delivery::{Delivery, DeliveryDependencies, LocalDevices};
 use crate::journal::Journal;
 use crate::ports::{
-    Ability, Bus, Cards, Clock, Counts, Fido, Push, Revocations, Store, StoreError,
+    Bus, Cards, Clock, Counts, ExportHealth, Fido, Push, Revocations, Store, StoreError,
 };
 use crate::security::encryption::Encryptor;
 use crate::tasks::Tasks;
@@ -36,7 +36,7 @@ pub struct Dependencies {
     pub encryptor: Encryptor,
     pub journal: Journal,
     /// Whether what the journal holds is exported.
-    pub recording: watch::Receiver<Ability>,
+    pub recording: watch::Receiver<ExportHealth>,
     /// Counts what this process commits.
     pub counts: Arc<dyn Counts>,
     pub tasks: Tasks,

@@ -35,7 +35,7 @@ use crate::edge::{self, Edge};
 use crate::journal;
 use crate::metrics::Metrics;
 use crate::node::{Dependencies, Relay, RelayLimits};
-use crate::ports::{Ability, Bus, Clock, DueRule, Push, Store, StoreError, WebhookSender};
+use crate::ports::{Bus, Clock, DueRule, ExportHealth, Push, Store, StoreError, WebhookSender};
 use crate::security::encryption::{EncryptError, Encryptor};
 use crate::tasks::Tasks;
 
@@ -64,7 +64,7 @@ pub enum StartError {
     #[error(transparent)]
     Incomplete(#[from] IncompleteDirectory),
     #[error(transparent)]
-    Open(#[from] crate::backends::embedded::OpenError),
+    Open(#[from] crate::backends::embedded::StoreOpenError),
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The sealing key cannot be read or made.
@@ -74,7 +74,7 @@ pub enum StartError {
     #[error(transparent)]
     Revocations(#[from] RevocationsError),
     #[error("the audit log: {0}")]
-    Audit(#[from] crate::app::audit::StartError),
+    Audit(#[from] crate::app::audit::AuditStartError),
     /// The settings of the external FIDO2 server are invalid.
     #[error(transparent)]
     Upstream(#[from] fido_http::FidoHttpSettingsError),
@@ -121,7 +121,7 @@ impl StartError {
             }
             Self::Seal(EncryptError::File { source: error, .. })
             | Self::Revocations(RevocationsError::Io { source: error, .. })
-            | Self::Audit(crate::app::audit::StartError::Files(error))
+            | Self::Audit(crate::app::audit::AuditStartError::Files(error))
                 if error.kind() == ErrorKind::PermissionDenied =>
             {
                 Some(
@@ -400,9 +400,9 @@ impl RunningServer {
 }
 
 /// Whether the audit log keeps up; without one nothing is recorded.
-fn recording(audit: Option<&Audit>) -> watch::Receiver<Ability> {
+fn recording(audit: Option<&Audit>) -> watch::Receiver<ExportHealth> {
     // A receiver keeps the last value of a dropped sender.
-    audit.map_or_else(|| watch::channel(Ability::Well).1, Audit::ability)
+    audit.map_or_else(|| watch::channel(ExportHealth::Healthy).1, Audit::health)
 }
 
 /// The duties of every kind of record.

@@ -157,7 +157,7 @@ macro_rules! limits {
             #[cfg(feature = "test-support")]
             pub(super) const LIMITS: &'static [Limit] = &[$($limit.documented(&[$($doc),+])),+];
 
-            pub(super) fn read(reader: &mut Reader) -> Self {
+            pub(super) fn read(reader: &mut ConfigReader) -> Self {
                 Self {
                     $($field: reader.limit($limit.documented(&[$($doc),+])),)+
                     $($($other: $read(reader),)+)?

@@ -37,16 +37,16 @@ use std::time::Duration;
 
 use url::Url;
 
-pub use audit::Audit;
+pub use audit::AuditConfig;
 pub use error::{ConfigError, ConfigErrors, Source};
 pub use limit::Weakness;
 pub use limits::{Limits, ListenerLimits, RateLimits};
-pub use listener::{AdminListener, ForwardedHeader, Proxy, Tls};
+pub use listener::{AdminListener, ForwardedHeader, Proxy, TlsConfig};
 pub use prompts::Prompts;
-pub use push::Push;
+pub use push::PushConfig;
 pub use reader::Setting;
 pub(crate) use weaknesses::is_loopback;
-pub use webhooks::Webhooks;
+pub use webhooks::WebhooksConfig;
 
 /// The file that is read when none is named, if it exists in the working directory.
 pub const DEFAULT_FILE: &str = "fido-relay.toml";
@@ -63,11 +63,11 @@ pub struct Config {
     /// Directory of the store and the admin socket.
     pub data_dir: PathBuf,
     /// TLS on the relay's own listener; `None`: it speaks plain HTTP.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsConfig>,
     pub proxy: Proxy,
     /// Listener of metrics and health.
     pub admin: AdminListener,
-    pub log: Log,
+    pub log: LogConfig,
     pub tenant: Tenant,
     pub upstream: Upstream,
     /// Whether the FIDO2 server's own paths (`/fidoapi/…`) are served.
@@ -83,18 +83,18 @@ pub struct Config {
     pub post_quantum: bool,
     /// `Origin` values that the device socket accepts; apps send none.
     pub device_origins: Vec<String>,
-    pub webhooks: Webhooks,
-    pub push: Push,
+    pub webhooks: WebhooksConfig,
+    pub push: PushConfig,
     pub prompts: Prompts,
     pub limits: Limits,
     /// Whether the card's signed answer is kept for a receipt.
     pub receipts: bool,
-    pub audit: Audit,
+    pub audit: AuditConfig,
 }
 
 /// Format and level of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
+pub struct LogConfig {
     pub format: LogFormat,
     /// A level, or levels by module: `info`, `warn,fido_relay=debug`.
     pub level: String,

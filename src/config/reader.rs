@@ -36,13 +36,13 @@ fn variable(key: &str) -> String {
 
 /// Reads keys from the merged sources.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct ConfigReader {
     values: BTreeMap<String, (RawSetting, Source)>,
     settings: Vec<Setting>,
     errors: Vec<ConfigError>,
 }
 
-impl Reader {
+impl ConfigReader {
     pub(super) fn new(raw: RawConfig) -> Self {
         Self { values: raw.values, settings: Vec::new(), errors: raw.errors }
     }

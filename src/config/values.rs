@@ -322,9 +322,9 @@ impl Value for Aaguid {
 
 /// An origin as WebAuthn compares it: scheme, host and port, or a native app's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Origin(pub(super) String);
+pub(super) struct WebAuthnOrigin(pub(super) String);
 
-impl Value for Origin {
+impl Value for WebAuthnOrigin {
     fn expected() -> String {
         "an origin such as \"https://example.com\", without a path, or a native app's \
          (\"android:apk-key-hash:…\", \"ios:bundle-id:…\")"

@@ -31,7 +31,7 @@ pub use due::{DueRecord, DueRule};
 pub use fido::{BeginFault, BeginRequest, Completion, Fido};
 pub use fido_relay_kit::clock::Clock;
 pub use futures::future::BoxFuture;
-pub use journal::{Ability, Position, Row};
+pub use journal::{ExportHealth, Position, Row};
 pub use push::{Push, PushFailure, Unpushable, Wake};
 pub use records::Record;
 pub use revocations::{Revocation, Revocations, Revoked};

@@ -45,7 +45,7 @@ use self::dispatcher::{Dispatcher, Order};
 use self::event::QueuedEvent;
 use self::fan_out::FanOut;
 use self::figures::Figures;
-use crate::journal::{Cursor, Progress, Reader};
+use crate::journal::{Cursor, JournalReader, Progress};
 use crate::ports::{
     Batch, Bucket, Clock, DueRule, Registrar, Revision, SecurityEvent, SecurityEventKind, Store,
     StoreError, Unsendable, WebhookSender,
@@ -152,7 +152,7 @@ impl Webhooks {
     /// The store's.
     pub async fn start(mut self, tasks: &Tasks) -> Result<(Self, Progress), StoreError> {
         let ground = Arc::clone(&self.ground);
-        let mut reader = Reader::open(Arc::clone(&ground.store), fan_out::READER).await?;
+        let mut reader = JournalReader::open(Arc::clone(&ground.store), fan_out::READER).await?;
         let next = match reader.stored() {
             Some(cursor) => cursor.next,
             None => {

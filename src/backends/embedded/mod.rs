@@ -24,7 +24,7 @@ mod tests;
 mod writer;
 
 pub use bus::LocalBus;
-pub use database::OpenError;
+pub use database::StoreOpenError;
 pub use fido_relay_kit::clock::SystemClock;
 #[cfg(feature = "test-support")]
 pub use memory::MemoryStore;

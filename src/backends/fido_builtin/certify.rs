@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::begin_body::BeginBody;
 use super::credentials::PER_USER;
 use super::options::{FidoSession, Purpose};
-use super::server::{BuiltinFido, CloseRefusal, OpenRefusal, OpenRequest};
+use super::server::{BuiltinFido, CloseRefusal, OpenRefusal, OpenSessionRequest};
 use super::sessions::SESSION_MS;
 use crate::ports::{Certify, CertifyCall, CertifyReply, CertifyStep};
 
@@ -41,7 +41,7 @@ impl BuiltinFido {
             body.options.user_verification = Some(Requirement::Required);
         }
         let opened = self
-            .open(&OpenRequest {
+            .open(&OpenSessionRequest {
                 registration,
                 username: &body.username,
                 display_name: &body.display_name,

@@ -96,7 +96,7 @@ pub struct BuiltinFido {
 }
 
 /// A ceremony to be opened.
-pub(super) struct OpenRequest<'a> {
+pub(super) struct OpenSessionRequest<'a> {
     pub(super) registration: bool,
     pub(super) username: &'a Username,
     pub(super) display_name: &'a DisplayName,
@@ -184,7 +184,7 @@ impl BuiltinFido {
     /// Opens a ceremony: makes a challenge and its options object.
     pub(super) async fn open(
         &self,
-        request: &OpenRequest<'_>,
+        request: &OpenSessionRequest<'_>,
     ) -> Result<OpenedSession, OpenRefusal> {
         let settings = &self.settings;
         if request.rp_id != settings.rp_id {

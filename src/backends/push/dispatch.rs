@@ -79,7 +79,7 @@ pub(super) trait PushServiceClient: Send + Sync + std::fmt::Debug {
 
 /// The dispatcher of one service.
 #[derive(Debug)]
-pub(super) struct Dispatcher {
+pub(super) struct PushDispatcher {
     name: &'static str,
     service: Arc<dyn PushServiceClient>,
     limits: DispatchLimits,
@@ -88,7 +88,7 @@ pub(super) struct Dispatcher {
     queues: FarEndQueues,
 }
 
-impl Dispatcher {
+impl PushDispatcher {
     pub(super) fn new(
         name: &'static str,
         service: Arc<dyn PushServiceClient>,

@@ -11,7 +11,7 @@ use super::state::{Ceremony, Request, State};
 
 /// A record of any version.
 #[derive(Deserialize)]
-struct Stored {
+struct StoredCeremony {
     request: Request,
     #[serde(default, rename = "silent")]
     suppressed: bool,
@@ -27,7 +27,7 @@ struct Stored {
 
 impl<'de> Deserialize<'de> for Ceremony {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let stored = Stored::deserialize(deserializer)?;
+        let stored = StoredCeremony::deserialize(deserializer)?;
         let history = if stored.history.is_empty() { history_of(&stored) } else { stored.history };
         Ok(Self {
             request: stored.request,
@@ -41,7 +41,7 @@ impl<'de> Deserialize<'de> for Ceremony {
 
 /// The history of an earlier version's record. It stored wrong codes as a number and the suppression
 /// as a flag; they get the time of the last step.
-fn history_of(stored: &Stored) -> Vec<Fact> {
+fn history_of(stored: &StoredCeremony) -> Vec<Fact> {
     let fact = |at, kind| Fact { at, device: None, kind };
     let wrong_codes = match &stored.state {
         State::Offered { wrong_codes, .. } => *wrong_codes,
@@ -65,7 +65,7 @@ fn history_of(stored: &Stored) -> Vec<Fact> {
     history
 }
 
-fn step(stored: &Stored, step: Step, at: UnixMillis) -> Option<Fact> {
+fn step(stored: &StoredCeremony, step: Step, at: UnixMillis) -> Option<Fact> {
     let accepted = match &stored.state {
         State::Verifying { challenge, answer, digest, by, .. } => {
             Some((challenge.attempt, answer.device, *digest, Some(*by)))

@@ -238,6 +238,28 @@ pub struct OpenCeremony {
     pub options: UpstreamOptions,
 }
 
+impl OpenCeremony {
+    /// A ceremony of which nothing else is said.
+    #[must_use]
+    pub fn new(ceremony_type: CeremonyType, username: Username) -> Self {
+        Self {
+            ceremony_type,
+            username,
+            display_name: None,
+            device_id: None,
+            timeout_s: None,
+            binding: Binding::default(),
+            message: None,
+            transaction: None,
+            context: None,
+            client_nonce: None,
+            prior_auth: PriorAuth::default(),
+            show_delivery: false,
+            options: UpstreamOptions::default(),
+        }
+    }
+}
+
 /// Whether a ceremony still runs, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -121,21 +121,7 @@ async fn ceremony(
     user: usize,
     ceremony_type: CeremonyType,
 ) -> Result<(), Failure> {
-    let body = OpenCeremony {
-        ceremony_type,
-        username: phones::username(user)?,
-        display_name: None,
-        device_id: None,
-        timeout_s: None,
-        binding: Binding::Code,
-        message: None,
-        transaction: None,
-        context: None,
-        client_nonce: None,
-        prior_auth: PriorAuth::Password,
-        show_delivery: false,
-        options: Default::default(),
-    };
+    let body = phones::opening(user, ceremony_type)?;
     let opened = server.initiator.open(&body, &random::token()).await.map_err(Failure::failed)?;
     let code = opened.code.ok_or_else(|| Failure::failed("a ceremony came without a code"))?;
     phones_online.codes.provide(opened.id, code);

@@ -171,21 +171,8 @@ async fn floor(server: &RelayUnderTest, sleepers: usize, count: usize) -> Result
 }
 
 async fn open(server: &RelayUnderTest, user: usize) -> Result<OpenedCeremony, Failure> {
-    let body = OpenCeremony {
-        ceremony_type: CeremonyType::Authentication,
-        username: phones::username(user)?,
-        display_name: None,
-        device_id: None,
-        timeout_s: None,
-        binding: Binding::Code,
-        message: None,
-        transaction: None,
-        context: None,
-        client_nonce: None,
-        prior_auth: PriorAuth::Password,
-        show_delivery: true,
-        options: Default::default(),
-    };
+    let mut body = phones::opening(user, CeremonyType::Authentication)?;
+    body.show_delivery = true;
     server.initiator.open(&body, &random::token()).await.map_err(Failure::failed)
 }
 

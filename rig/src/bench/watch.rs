@@ -168,20 +168,7 @@ async fn cancel_all(
 }
 
 async fn open(server: &RelayUnderTest, user: usize) -> Result<OpenedCeremony, Failure> {
-    let body = OpenCeremony {
-        ceremony_type: CeremonyType::Authentication,
-        username: phones::username(user)?,
-        display_name: None,
-        device_id: None,
-        timeout_s: Some(600),
-        binding: Binding::Code,
-        message: None,
-        transaction: None,
-        context: None,
-        client_nonce: None,
-        prior_auth: PriorAuth::Password,
-        show_delivery: false,
-        options: Default::default(),
-    };
+    let mut body = phones::opening(user, CeremonyType::Authentication)?;
+    body.timeout_s = Some(600);
     server.initiator.open(&body, &random::token()).await.map_err(Failure::failed)
 }

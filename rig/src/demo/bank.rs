@@ -143,22 +143,15 @@ impl Bank {
         let ceremony_type = action.ceremony_type();
         let client_nonce = random::token();
         let prior_auth = if session.is_some() { PriorAuth::Session } else { PriorAuth::None };
-        let shows_delivery = prior_auth != PriorAuth::None;
         let transaction = (action == Action::Approve).then(|| self.account.payment.clone());
         let body = OpenCeremony {
-            ceremony_type,
-            username: self.account.username.clone(),
             display_name: Some(self.account.display_name.clone()),
-            device_id: None,
-            timeout_s: None,
-            binding: Binding::Code,
-            message: None,
             transaction: transaction.clone(),
             context: Some(context),
             client_nonce: ClientNonce::new(&client_nonce).ok(),
             prior_auth,
-            show_delivery: shows_delivery,
-            options: Default::default(),
+            show_delivery: prior_auth != PriorAuth::None,
+            ..OpenCeremony::new(ceremony_type, self.account.username.clone())
         };
         let browser = body.context.as_ref().and_then(|context| context.browser.clone());
         let clicked = self.clock.now();

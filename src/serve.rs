@@ -316,7 +316,7 @@ async fn prepare_with(
     let listener_settings = listening::settings(&config, metrics.clone());
     let accept = Listener::start(listener_settings, &relay.dependencies().clock, &tasks)?;
     let settings = settings::edge(&config, metrics, refusals);
-    let edge = Edge::new(relay.clone(), app.clone(), settings, accept.clone(), certify).await?;
+    let edge = Edge::new(relay.clone(), app.clone(), &keys, settings, accept.clone(), certify)?;
     relay.revocations_applied().await;
     let (store, stopping) = (Arc::clone(&relay.dependencies().store), tasks.stopping().clone());
     tasks.spawn_vital("store", async move {

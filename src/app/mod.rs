@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 use fido_relay_proto::{ClientId, TenantId, UnixMillis};
 
-use crate::app::clients::Client;
+use crate::app::clients::{Client, Clients};
 use crate::app::webhooks::Webhooks;
 use crate::core::prompt_limits::Policy;
 use crate::ports::{
@@ -136,6 +136,12 @@ pub enum RevokeError {
 }
 
 impl App {
+    /// The clients of the store, with a cache of their own.
+    #[must_use]
+    pub fn clients(&self) -> Clients {
+        Clients::new(Arc::clone(&self.store))
+    }
+
     /// Commits a batch; `false`: another write came first, and the act must be decided anew.
     async fn commit(&self, batch: Batch) -> Result<bool, StoreError> {
         committed(&*self.store, batch).await

@@ -24,6 +24,7 @@ mod keyed_mutex;
 mod network;
 mod open;
 mod open_index;
+mod open_request;
 mod prompt_states;
 mod record;
 mod recovery;
@@ -41,7 +42,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::advance::{AdvanceError, Advanced};
 pub use self::device_identity::DeviceIdentity;
-pub use self::open::{Initiator, OpenError, OpenRequest};
+pub use self::open::OpenError;
+pub use self::open_request::{OpenRefusal, OpenRequest, may_open};
 pub use self::record::CeremonyKey;
 pub use self::slots::{OpenLimitReached, OpenLimits};
 pub use self::view::{CeremonyEnd, CeremonySnapshot, ProgressEvent, VisibleSteps};

@@ -9,7 +9,8 @@ use fido_relay_proto::{ClientId, UnixMillis};
 
 pub use self::authentication::{AssertedClient, Clients, USED_ASSERTIONS};
 pub use self::record::{
-    ApiKey, Client, ClientChange, ClientError, KeyEntry, LIVE_KEYS, NewClient, PUBLIC_KEYS,
+    ApiKey, Client, ClientChange, ClientError, KeyEntry, LIVE_KEYS, MissingScope, NewClient,
+    PUBLIC_KEYS,
 };
 pub use crate::security::public_key::{InvalidJwk, PublicKey};
 

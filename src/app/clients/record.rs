@@ -43,6 +43,11 @@ pub enum ClientError {
     Store(#[from] StoreError),
 }
 
+/// The scope that a client lacks for what it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("needs the scope {}", .0.as_str())]
+pub struct MissingScope(pub Scope);
+
 /// The key of a client's record.
 pub(super) fn record_key(tenant: &TenantId, id: ClientId) -> String {
     format!("{tenant}.{id}")
@@ -106,16 +111,16 @@ impl Client {
         self.scopes.contains(&scope)
     }
 
+    /// # Errors
+    /// Without the scope.
+    pub fn require(&self, scope: Scope) -> Result<(), MissingScope> {
+        if self.has(scope) { Ok(()) } else { Err(MissingScope(scope)) }
+    }
+
     /// Whether its word on how it knew a user is believed.
     #[must_use]
     pub fn is_believed(&self) -> bool {
         self.has(Scope::PriorAuthAssert) || !self.knows_prior_auth_scope
-    }
-
-    /// Whether the client may use a binding.
-    #[must_use]
-    pub fn may_bind(&self, binding: Binding) -> bool {
-        self.bindings.contains(&binding)
     }
 
     /// Whether the client may call from this address. A request without one, which no listener

@@ -182,7 +182,7 @@ impl From<ClientError> for ProblemResponse {
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Response, ProblemResponse> {
     let now = admin.app.clock.now();
-    let clients = admin.clients().list(&admin.tenant).await?;
+    let clients = admin.app.clients().list(&admin.tenant).await?;
     let entries: Vec<_> = clients.into_iter().map(|client| ClientEntry::of(client, now)).collect();
     Ok(axum::Json(entries).into_response())
 }
@@ -238,7 +238,7 @@ pub(super) async fn public_keys(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
 ) -> Result<Response, ProblemResponse> {
-    let found = admin.clients().find(&admin.tenant, parse_id(&id)?).await?;
+    let found = admin.app.clients().find(&admin.tenant, parse_id(&id)?).await?;
     let client = found.ok_or(ClientError::NotFound)?;
     let entries: Vec<_> = client.public_keys.iter().map(PublicKeyEntry::from).collect();
     Ok(axum::Json(entries).into_response())

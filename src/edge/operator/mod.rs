@@ -32,7 +32,6 @@ pub use self::clients::{
 pub use self::devices::DeviceEntry;
 pub use self::users::{CodesBlocked, LaneEntry, LaneKind, PhoneEntry, UserEntry};
 
-use crate::app::clients::Clients;
 use crate::app::{Actor, App, pairings};
 use crate::edge::fields::from_json;
 use crate::edge::problem_response::ProblemResponse;
@@ -49,12 +48,6 @@ pub struct Admin {
     pub app: App,
     /// The relay that runs, if one does.
     pub relay: Option<Relay>,
-}
-
-impl Admin {
-    pub(super) fn clients(&self) -> Clients {
-        Clients::new(Arc::clone(&self.app.store))
-    }
 }
 
 /// The operator who calls, by the name in the request.

@@ -62,7 +62,7 @@ async fn register(
 ) -> Result<(StatusCode, Json<CreatedWebhook>), ProblemResponse> {
     let client = parse_id(&client)?;
     let order: CreateWebhook = from_json(&body)?;
-    if admin.clients().find(&admin.tenant, client).await?.is_none() {
+    if admin.app.clients().find(&admin.tenant, client).await?.is_none() {
         return Err(not_found("there is no such client"));
     }
     let (whose, operator) = ((&admin.tenant, client), actor.operator_name());

@@ -117,7 +117,7 @@ async fn redeem(
     if by_header {
         return Err(INVALID_CLIENT);
     }
-    let now = edge.relay().dependencies().clock.now();
+    let now = edge.app().clock.now();
     let (client, key) = authenticate(edge, &form, from, now).await?;
     if let Some(accepted) = accepted {
         accepted.handle().authenticated();

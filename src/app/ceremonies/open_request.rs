@@ -1,15 +1,17 @@
 //! What an initiator may open, and what may be opened at all.
 
-use fido_relay_proto::http::{OpenCeremony, Requirement, Scope};
+use fido_relay_proto::http::{OpenCeremony, Requirement, Scope, UpstreamOptions};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::limits::{
     CEREMONY_DEFAULT_S, CEREMONY_MAX_S, CEREMONY_MIN_S, TRANSACTION_FIELDS,
 };
-use fido_relay_proto::{CeremonyId, CeremonyType, ProblemCode, UnixMillis, Username};
+use fido_relay_proto::{
+    AttemptId, Binding, CeremonyId, CeremonyType, ProblemCode, UnixMillis, Username,
+};
 
 use super::{Ceremonies, user_agent};
 use crate::app::clients::{Client, MissingScope};
-use crate::core::ceremony::Request;
+use crate::core::ceremony::{Ceremony, Code, Request};
 use crate::core::prompt_limits::{BrowserHash, Lane};
 use crate::security::random;
 
@@ -187,9 +189,37 @@ fn request_of(
     }
 }
 
+/// A sign-in without wishes at its opening: what benches and tests fill stores with.
+#[must_use]
+pub fn plain_sign_in(
+    client: &Client,
+    username: Username,
+    rp_id: &str,
+    now: UnixMillis,
+) -> Ceremony {
+    let body = OpenCeremony {
+        ceremony_type: CeremonyType::Authentication,
+        username,
+        display_name: None,
+        device_id: None,
+        timeout_s: None,
+        binding: Binding::Code,
+        message: None,
+        transaction: None,
+        context: None,
+        client_nonce: None,
+        prior_auth: PriorAuth::None,
+        show_delivery: false,
+        options: UpstreamOptions::default(),
+    };
+    let attempt = AttemptId::from_bytes(random::bytes());
+    let request = request_of(client, body, None, rp_id, now);
+    Ceremony::open(request, Code(random::code(6)), attempt, None)
+}
+
 #[cfg(test)]
 mod tests {
-    use fido_relay_proto::{Binding, PlainText, TenantId};
+    use fido_relay_proto::{PlainText, TenantId};
     use serde_json::{Value, json};
 
     use super::*;

@@ -17,7 +17,7 @@ pub use crate::security::public_key::{InvalidJwk, PublicKey};
 use self::authentication::put_pointer;
 use self::record::record_key;
 use super::{Actor, App, RACES};
-use crate::ports::{Batch, Bucket, Revision, SecurityEventKind, StoreError, records};
+use crate::ports::{Batch, Bucket, Revision, SecurityEventKind, Store, StoreError, records};
 
 /// What a new client signs in with.
 #[derive(Clone, Debug)]
@@ -166,6 +166,16 @@ pub async fn remove(app: &App, actor: &Actor, id: ClientId) -> Result<(), Client
         }
     }
     Err(StoreError::too_many_races().into())
+}
+
+/// Clients of an earlier version, whose `prior_auth` is believed without the scope, of all tenants.
+///
+/// # Errors
+/// The store's.
+pub async fn undecided(store: &dyn Store) -> Result<Vec<Client>, StoreError> {
+    let found = store.list(Bucket::Clients, "").await?;
+    let clients = found.iter().filter_map(|(_, stored)| records::parse::<Client>(stored).ok());
+    Ok(clients.filter(|client| !client.knows_prior_auth_scope).collect())
 }
 
 /// Changes a client, with what finds it by the keys that it has afterwards.

@@ -12,7 +12,7 @@ use fido_relay_proto::{DeviceId, NoticeId, PlainText, TenantId, UnixMillis, User
 pub use self::authentication::{Unproven, authenticate};
 pub use self::push::{SetPushError, forget_push, set_push};
 pub use self::record::{
-    Device, DeviceNotice, Rotated, TOLD_FOR_S, UserKey, find, load, news, of_user, put,
+    Device, DeviceNotice, Rotated, TOLD_FOR_S, UserKey, find, load, newest_time, news, of_user, put,
 };
 
 use self::record::{Listed, notice_id};

@@ -1,6 +1,7 @@
 //! The wiring: from a configuration to a running relay. The only module that uses every other one
 //! and that chooses backends.
 
+mod at_rest;
 pub(crate) mod audit;
 mod data_directory;
 pub(crate) mod listening;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay_proto::TenantId;
+use futures::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use url::Url;
@@ -39,6 +41,7 @@ use crate::ports::{Ability, Bus, Clock, DueRule, Push, Store, StoreError, Webhoo
 use crate::security::encryption::{EncryptError, Encryptor};
 use crate::tasks::Tasks;
 
+pub(crate) use at_rest::app_at_rest;
 pub use audit::audit_dir;
 pub use data_directory::{Contents, DataDirectory, FIRST_START, IncompleteDirectory};
 pub(crate) use settings::prompt_policy;
@@ -353,6 +356,11 @@ impl RunningServer {
     #[must_use]
     pub fn webhooks(&self) -> &Webhooks {
         &self.webhooks
+    }
+
+    /// What was found damaged in the store, if anything, and what an operator can do.
+    pub(crate) fn store_damage(&self) -> Option<String> {
+        self.app.store.damaged().now_or_never()
     }
 
     /// Address of the admin listener, if there is one.

@@ -13,7 +13,7 @@ use crate::core::prompt_limits::Policy;
 use crate::delivery::{Delivery, DeliveryDependencies, LocalDevices};
 use crate::journal::Journal;
 use crate::ports::{
-    Ability, Bus, Cards, Clock, Counts, Fido, Push, Revocations, Store, StoreError,
+    Bus, Cards, Clock, Counts, ExportHealth, Fido, Push, Revocations, Store, StoreError,
 };
 use crate::security::encryption::Encryptor;
 use crate::tasks::Tasks;
@@ -36,7 +36,7 @@ pub struct Dependencies {
     pub encryptor: Encryptor,
     pub journal: Journal,
     /// Whether what the journal holds is exported.
-    pub recording: watch::Receiver<Ability>,
+    pub recording: watch::Receiver<ExportHealth>,
     /// Counts what this process commits.
     pub counts: Arc<dyn Counts>,
     pub tasks: Tasks,
@@ -161,7 +161,6 @@ impl Relay {
         let devices = Arc::new(LocalDevices::new(Arc::clone(&clock), wake_after));
         let of_delivery = DeliveryDependencies {
             store: Arc::clone(&store),
-            push,
             clock: Arc::clone(&clock),
             counts: Arc::clone(&counts),
             tasks: tasks.clone(),
@@ -203,7 +202,7 @@ impl Relay {
         if tasks.draining().is_cancelled() {
             return Err(NotReady::Draining);
         }
-        if *recording.borrow() != Ability::Well {
+        if *recording.borrow() != ExportHealth::Healthy {
             return Err(NotReady::Unrecorded);
         }
         store.writable().await.map_err(|error| {
@@ -226,6 +225,7 @@ impl Relay {
     ///
     /// # Errors
     /// The store's.
+    #[cfg(feature = "test-support")]
     pub async fn sweep(&self) -> Result<u64, StoreError> {
         retention::sweep(&*self.dependencies.store, &*self.dependencies.clock).await
     }

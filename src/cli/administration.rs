@@ -14,7 +14,7 @@ use tower::ServiceExt as _;
 use super::{Failure, note};
 use crate::app::App;
 use crate::app::audit::Offline;
-use crate::backends::embedded::OpenError;
+use crate::backends::embedded::StoreOpenError;
 use crate::config::Config;
 use crate::edge::operator::{self, Admin, OPERATOR};
 use crate::security::encryption::Encryptor;
@@ -89,7 +89,7 @@ impl Administration {
             )));
         }
         let store = directory.open().map_err(|error| {
-            if !matches!(error, StartError::Open(OpenError::InUse { .. })) {
+            if !matches!(error, StartError::Open(StoreOpenError::InUse { .. })) {
                 return Failure::unstarted(&error);
             }
             Failure::failed(format!(

@@ -95,7 +95,7 @@ pub struct Progress(Arc<AtomicU64>);
 /// A reader of the journal. Two that have one name must not run at the same time: the second that
 /// saves gets [`StoreError::Conflict`].
 #[derive(Debug)]
-pub struct Reader<T> {
+pub struct JournalReader<T> {
     store: Arc<dyn Store>,
     name: &'static str,
     revision: Revision,
@@ -104,7 +104,7 @@ pub struct Reader<T> {
     progress: Progress,
 }
 
-impl<T: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync> Reader<T> {
+impl<T: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync> JournalReader<T> {
     /// The reader of this name.
     ///
     /// # Errors
@@ -155,10 +155,10 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync> Reader<T
         Ok(self.revision)
     }
 
-    /// [`Reader::save`], if the cursor has moved.
+    /// [`JournalReader::save`], if the cursor has moved.
     ///
     /// # Errors
-    /// As [`Reader::save`].
+    /// As [`JournalReader::save`].
     pub async fn save_moved(&mut self, cursor: Cursor<T>) -> Result<(), StoreError> {
         if self.stored.as_ref() == Some(&cursor) {
             return Ok(());
@@ -230,9 +230,9 @@ mod tests {
         }
         let mut readers = Vec::new();
         for name in ["one", "other"] {
-            readers.push(Reader::<()>::open(Arc::clone(&store), name).await.unwrap());
+            readers.push(JournalReader::<()>::open(Arc::clone(&store), name).await.unwrap());
         }
-        let progress: Vec<_> = readers.iter().map(Reader::progress).collect();
+        let progress: Vec<_> = readers.iter().map(JournalReader::progress).collect();
         for (reader, row, left) in [(0, 500, 600), (1, 301, 300), (1, 601, 101)] {
             let next = EntryPosition { row, index: 0 };
             readers[reader].save_moved(Cursor { next, of: () }).await.unwrap();

@@ -14,7 +14,8 @@ mod entry;
 use fido_relay_proto::Reason;
 
 pub use self::cursor::{
-    Cursor, EntryPosition, InvalidEntryPosition, Progress, ROWS, Reader, entries, trim, trim_once,
+    Cursor, EntryPosition, InvalidEntryPosition, JournalReader, Progress, ROWS, entries, trim,
+    trim_once,
 };
 pub use self::entry::EntryKind;
 
@@ -36,7 +37,7 @@ pub struct Journal {
 impl Journal {
     /// Adds the entries of these facts, which the ceremony's history ends with, to a batch.
     #[must_use]
-    pub fn tell(&self, batch: Batch, ceremony: &Ceremony, facts: &[Fact]) -> Batch {
+    pub fn append_facts(&self, batch: Batch, ceremony: &Ceremony, facts: &[Fact]) -> Batch {
         let entries = facts.iter().flat_map(|fact| self.entries(ceremony, fact));
         entries.fold(batch, Batch::entry)
     }

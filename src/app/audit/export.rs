@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::entry::CHECKPOINT_TYP;
 use super::log::{Line, Log};
 use super::{AuditDependencies, Settings, anchor};
-use crate::journal::{self, Cursor, EntryPosition, Progress, Reader};
-use crate::ports::{Ability, Row};
+use crate::journal::{self, Cursor, EntryPosition, JournalReader, Progress};
+use crate::ports::{ExportHealth, Row};
 use crate::security::receipt::Receipt;
 use crate::security::record::RecordSigner;
 use crate::tasks::Tasks;
@@ -66,7 +66,7 @@ impl Exported {
 pub(super) struct Export {
     /// None while a thread writes to it.
     log: Option<Log>,
-    reader: Reader<Exported>,
+    reader: JournalReader<Exported>,
     /// The first entry that is not in the log.
     next: EntryPosition,
     exported: watch::Sender<EntryPosition>,
@@ -79,14 +79,14 @@ pub(super) struct Export {
     is_failing: bool,
     settings: Settings,
     ground: AuditDependencies,
-    ability: watch::Sender<Ability>,
+    health: watch::Sender<ExportHealth>,
     anchor: Option<mpsc::Sender<String>>,
 }
 
 impl Export {
     pub(super) fn new(
         log: Log,
-        reader: Reader<Exported>,
+        reader: JournalReader<Exported>,
         (next, gap): (EntryPosition, Option<Gap>),
         (settings, ground): (Settings, AuditDependencies),
     ) -> Self {
@@ -101,13 +101,13 @@ impl Export {
             is_failing: false,
             settings,
             ground,
-            ability: watch::Sender::new(Ability::Well),
+            health: watch::Sender::new(ExportHealth::Healthy),
             anchor: None,
         }
     }
 
-    pub(super) fn ability(&self) -> watch::Receiver<Ability> {
-        self.ability.subscribe()
+    pub(super) fn health(&self) -> watch::Receiver<ExportHealth> {
+        self.health.subscribe()
     }
 
     pub(super) fn exported(&self) -> watch::Receiver<EntryPosition> {
@@ -414,12 +414,12 @@ impl Export {
     fn judge(&self) {
         let late = self.late_since.map_or(Duration::ZERO, |since| since.elapsed());
         let is_late = late >= self.settings.grace;
-        let ability = match (self.is_failing, is_late) {
-            (_, true) if self.settings.required => Ability::Forbidding,
-            (true, _) | (_, true) => Ability::Failing,
-            (false, false) => Ability::Well,
+        let health = match (self.is_failing, is_late) {
+            (_, true) if self.settings.required => ExportHealth::Blocking,
+            (true, _) | (_, true) => ExportHealth::Failing,
+            (false, false) => ExportHealth::Healthy,
         };
-        self.ability.send_if_modified(|before| std::mem::replace(before, ability) != ability);
+        self.health.send_if_modified(|before| std::mem::replace(before, health) != health);
     }
 }
 
@@ -427,9 +427,9 @@ impl Drop for Export {
     /// Without it nothing is exported any more.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let ability =
-                if self.settings.required { Ability::Forbidding } else { Ability::Failing };
-            self.ability.send_replace(ability);
+            let health =
+                if self.settings.required { ExportHealth::Blocking } else { ExportHealth::Failing };
+            self.health.send_replace(health);
         }
     }
 }

@@ -34,7 +34,7 @@ pub(super) struct Log {
     directory: PathBuf,
     segment_bytes: u64,
     _lock: Lock,
-    segment: Option<Segment>,
+    segment: Option<LogSegment>,
     chain: String,
     next_seq: u64,
     prev: String,
@@ -73,7 +73,7 @@ impl Line {
 }
 
 #[derive(Debug)]
-struct Segment {
+struct LogSegment {
     file: File,
     /// Bytes that are written and flushed; what is beyond is to be cut off.
     bytes: u64,
@@ -158,7 +158,7 @@ impl Log {
             self.prev = hash;
             self.position = head.position.and_then(|position| position.parse().ok());
             self.segment =
-                Some(Segment { file, bytes: end.bytes, began: began.unwrap_or_default() });
+                Some(LogSegment { file, bytes: end.bytes, began: began.unwrap_or_default() });
             break;
         }
         if let Some((seq, checkpoint)) = self.last_checkpoint()? {
@@ -232,7 +232,7 @@ impl Log {
     }
 
     fn rotate(&mut self, now: UnixMillis) -> io::Result<()> {
-        let full = |segment: &Segment| {
+        let full = |segment: &LogSegment| {
             segment.bytes >= self.segment_bytes
                 || (segment.bytes > 0 && now.millis_since(segment.began) >= SEGMENT_MS)
         };
@@ -245,7 +245,7 @@ impl Log {
         file.set_len(0)?;
         // So that the file's name survives a power cut as its lines do.
         File::open(&self.directory)?.sync_all()?;
-        self.segment = Some(Segment { file, bytes: 0, began: now });
+        self.segment = Some(LogSegment { file, bytes: 0, began: now });
         Ok(())
     }
 

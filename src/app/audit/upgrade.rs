@@ -32,7 +32,7 @@ pub(super) struct Written {
 }
 
 #[derive(Deserialize)]
-struct Line<'a> {
+struct EarlierLine<'a> {
     /// None in an entry of the journal.
     #[serde(borrow, default)]
     time: &'a str,
@@ -55,7 +55,7 @@ impl Written {
             let mut oldest = None;
             for line in text.split(|byte| *byte == b'\n') {
                 // Which lines are sound is the verifier's question.
-                let Ok(line) = serde_json::from_slice::<Line<'_>>(line) else { continue };
+                let Ok(line) = serde_json::from_slice::<EarlierLine<'_>>(line) else { continue };
                 written.know(&line);
                 let at = rfc3339::parse(line.time);
                 oldest = oldest.or(at);
@@ -74,12 +74,12 @@ impl Written {
 
     /// Adds an entry of the journal.
     pub(super) fn add(&mut self, entry: &str) {
-        if let Ok(line) = serde_json::from_str::<Line<'_>>(entry) {
+        if let Ok(line) = serde_json::from_str::<EarlierLine<'_>>(entry) {
             self.know(&line);
         }
     }
 
-    fn know(&mut self, line: &Line<'_>) {
+    fn know(&mut self, line: &EarlierLine<'_>) {
         if let Some(id) = line.ceremony {
             let known = self.entries.entry(id).or_default();
             known.extend(EntryKind::named(line.event).map(|kind| (kind, line.nth)));

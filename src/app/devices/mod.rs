@@ -12,7 +12,8 @@ use fido_relay_proto::{DeviceId, NoticeId, PlainText, TenantId, UnixMillis, User
 pub use self::authentication::{Unproven, authenticate};
 pub use self::push::{SetPushError, forget_push, set_push};
 pub use self::record::{
-    Device, DeviceNotice, Rotated, TOLD_FOR_S, UserKey, find, load, newest_time, news, of_user, put,
+    Device, DeviceNotice, Rotated, TOLD_FOR_S, UserKey, find, load, newest_time, notices_of_user,
+    of_user, put,
 };
 
 use self::record::{Listed, notice_id};
@@ -63,7 +64,7 @@ pub async fn add(
 ///
 /// # Errors
 /// The store's.
-pub async fn with_card_news(
+pub async fn with_card_notice(
     store: &dyn Store,
     batch: Batch,
     event: &SecurityEvent,
@@ -88,7 +89,7 @@ pub async fn with_card_news(
 ///
 /// # Errors
 /// The store's.
-pub(super) async fn with_user_news(
+pub(super) async fn with_user_notice(
     store: &dyn Store,
     batch: Batch,
     (tenant, username): (&TenantId, &Username),
@@ -103,7 +104,7 @@ pub(super) async fn with_user_news(
 ///
 /// # Errors
 /// The store's.
-pub async fn tell_held(
+pub async fn notify_suppressed(
     store: &dyn Store,
     tenant: &TenantId,
     username: &Username,

@@ -18,7 +18,7 @@ use super::endpoint::{self, Endpoint, EndpointKey};
 use super::event::{self, Event};
 use super::outbox::Delivery;
 use super::{WebhookDependencies, outbox};
-use crate::journal::{self, Cursor, EntryPosition, Reader};
+use crate::journal::{self, Cursor, EntryPosition, JournalReader};
 use crate::ports::{Batch, Bucket, Revision, StoreError};
 
 /// The name of its cursor.
@@ -34,7 +34,7 @@ type Audience = (TenantId, Option<ClientId>);
 
 pub(super) struct FanOut {
     pub(super) ground: Arc<WebhookDependencies>,
-    pub(super) reader: Reader<()>,
+    pub(super) reader: JournalReader<()>,
     /// The first entry whose deliveries are not written.
     pub(super) next: EntryPosition,
     pub(super) orders: mpsc::Sender<Order>,

@@ -10,7 +10,7 @@ use fido_relay_proto::{ClientId, UnixMillis};
 use super::finding::Finding;
 use crate::app::audit::{self, Difference};
 use crate::app::{ceremonies, clients, devices, keys};
-use crate::backends::embedded::{FileStore, OpenError, SystemClock};
+use crate::backends::embedded::{FileStore, StoreOpenError, SystemClock};
 use crate::cli::administration::Administration;
 use crate::cli::counted;
 use crate::cli::health;
@@ -53,7 +53,7 @@ pub(super) async fn check(config: &Config) -> StoreCheck {
             let findings = own(&Arc::new(store), config).await;
             return StoreCheck { findings, runs: false };
         }
-        Err(OpenError::InUse { .. }) => {
+        Err(StoreOpenError::InUse { .. }) => {
             let mut findings = running(config).await;
             findings.push(clock(SystemClock.now(), None));
             return StoreCheck { findings, runs: true };

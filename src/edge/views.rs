@@ -92,6 +92,9 @@ impl From<WebhookError> for ProblemResponse {
         match error {
             // The same bytes for every kind of thing.
             WebhookError::NotFound => ProblemCode::NotFound.into(),
+            WebhookError::NoClient => {
+                Problem::new(ProblemCode::NotFound).with_detail(error.to_string()).into()
+            }
             WebhookError::Store(error) => error.into(),
             WebhookError::Keys => ProblemCode::Internal.into(),
             refused @ (WebhookError::Url(_)

@@ -43,8 +43,12 @@ use tokio_util::sync::CancellationToken;
 pub use self::advance::{AdvanceError, Advanced};
 pub use self::device_identity::DeviceIdentity;
 pub use self::open::OpenError;
-pub use self::open_request::{OpenRefusal, OpenRequest, may_open, plain_sign_in};
-pub use self::record::{CeremonyKey, newest_time, store_all};
+#[cfg(any(feature = "rig", test))]
+pub use self::open_request::plain_sign_in;
+pub use self::open_request::{OpenRefusal, OpenRequest, may_open};
+#[cfg(feature = "rig")]
+pub use self::record::store_all;
+pub use self::record::{CeremonyKey, newest_time};
 pub use self::slots::{OpenLimitReached, OpenLimits};
 pub use self::view::{CeremonyEnd, CeremonySnapshot, ProgressEvent, VisibleSteps};
 

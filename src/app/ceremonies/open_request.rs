@@ -190,6 +190,7 @@ fn request_of(
 }
 
 /// A sign-in without wishes at its opening: what benches and tests fill stores with.
+#[cfg(any(feature = "rig", test))]
 #[must_use]
 pub fn plain_sign_in(
     client: &Client,

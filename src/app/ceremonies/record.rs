@@ -55,6 +55,7 @@ pub(super) fn put(
 ///
 /// # Errors
 /// The store's.
+#[cfg(feature = "rig")]
 pub async fn store_all(store: &dyn Store, ceremonies: &[Ceremony]) -> Result<(), StoreError> {
     let put = |batch, ceremony| put(batch, Revision::ABSENT, ceremony);
     store.commit(ceremonies.iter().try_fold(Batch::new(), put)?).await.map(drop)

@@ -9,8 +9,8 @@ use fido_relay_proto::{ClientId, UnixMillis};
 
 pub use self::authentication::{AssertedClient, Clients, USED_ASSERTIONS};
 pub use self::record::{
-    ApiKey, Client, ClientChange, ClientError, KeyEntry, LIVE_KEYS, MissingScope, NewClient,
-    PUBLIC_KEYS,
+    ApiKey, Client, ClientChange, ClientError, KEY_MAX_S, KeyEntry, LIVE_KEYS, MissingScope,
+    NewClient, PUBLIC_KEYS, key_end,
 };
 pub use crate::security::public_key::{InvalidJwk, PublicKey};
 
@@ -31,7 +31,7 @@ pub enum Credential {
 /// Makes a client with its first key; an API key is seen this one time.
 ///
 /// # Errors
-/// The store's.
+/// [`ClientError::MayNothing`]; the store's.
 pub async fn create(
     app: &App,
     actor: &Actor,
@@ -39,6 +39,9 @@ pub async fn create(
     bounds: &ClientChange,
     credential: Credential,
 ) -> Result<(ClientId, Option<ApiKey>), ClientError> {
+    if new.scopes.is_empty() || new.bindings.is_empty() {
+        return Err(ClientError::MayNothing);
+    }
     let now = app.clock.now();
     let mut client = Client::new(new, now);
     client.apply(bounds);

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::ceremonies::{Ceremonies, CeremonyDependencies, OpenLimits};
-use crate::app::{RevocationSync, retention};
+use crate::app::{RevocationSync, keys, retention};
 use crate::core::prompt_limits::Policy;
 use crate::delivery::{Delivery, DeliveryDependencies, LocalDevices};
 use crate::journal::Journal;
@@ -71,6 +71,23 @@ pub struct NodeOccupancy {
     pub pulling: usize,
     /// Wakes that a push service has not taken yet.
     pub waking: usize,
+}
+
+/// Why a node takes no traffic.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    #[error("the task \"{0}\" ended: this node must be started afresh")]
+    TaskEnded(&'static str),
+    #[error("stopping")]
+    Draining,
+    /// The audit log cannot be written.
+    #[error("what happens cannot be recorded")]
+    Unrecorded,
+    /// As on a full disk.
+    #[error("the store takes no writes")]
+    StoreWrites,
+    #[error("the store does not answer")]
+    StoreReads,
 }
 
 /// One node of the relay. Clones are the same node.
@@ -170,6 +187,32 @@ impl Relay {
     /// let in before: the store may be an earlier state of itself.
     pub async fn revocations_applied(&self) {
         self.revocations_applied.cancelled().await;
+    }
+
+    /// Whether the node may take traffic. The FIDO2 server is not asked: while it is down no node is
+    /// of more use, and ceremonies report it themselves.
+    ///
+    /// # Errors
+    /// [`NotReady`].
+    pub async fn ready(&self) -> Result<(), NotReady> {
+        let Dependencies { store, tasks, recording, .. } = self.dependencies();
+        if let Some(task) = tasks.first_failed_task() {
+            return Err(NotReady::TaskEnded(task));
+        }
+        if tasks.draining().is_cancelled() {
+            return Err(NotReady::Draining);
+        }
+        if *recording.borrow() != ExportHealth::Healthy {
+            return Err(NotReady::Unrecorded);
+        }
+        store.writable().await.map_err(|error| {
+            tracing::error!(%error, "the store takes no writes");
+            NotReady::StoreWrites
+        })?;
+        keys::probe(&**store).await.map_err(|error| {
+            tracing::error!(%error, "the store refused");
+            NotReady::StoreReads
+        })
     }
 
     /// What the node was started with.

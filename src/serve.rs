@@ -1,6 +1,7 @@
 //! The wiring: from a configuration to a running relay. The only module that uses every other one
 //! and that chooses backends.
 
+mod at_rest;
 pub(crate) mod audit;
 mod data_directory;
 pub(crate) mod listening;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay_proto::TenantId;
+use futures::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use url::Url;
@@ -39,6 +41,7 @@ use crate::ports::{Bus, Clock, DueRule, ExportHealth, Push, Store, StoreError, W
 use crate::security::encryption::{EncryptError, Encryptor};
 use crate::tasks::Tasks;
 
+pub(crate) use at_rest::app_at_rest;
 pub use audit::audit_dir;
 pub use data_directory::{Contents, DataDirectory, FIRST_START, IncompleteDirectory};
 pub(crate) use settings::prompt_policy;
@@ -317,7 +320,7 @@ async fn prepare_with(
     let listener_settings = listening::settings(&config, metrics.clone());
     let accept = Listener::start(listener_settings, &relay.dependencies().clock, &tasks)?;
     let settings = settings::edge(&config, metrics, refusals);
-    let edge = Edge::new(relay.clone(), app.clone(), settings, accept.clone(), certify).await?;
+    let edge = Edge::new(relay.clone(), app.clone(), &keys, settings, accept.clone(), certify)?;
     relay.revocations_applied().await;
     let (store, stopping) = (Arc::clone(&relay.dependencies().store), tasks.stopping().clone());
     tasks.spawn_vital("store", async move {
@@ -340,6 +343,7 @@ impl RunningServer {
         base(&self.config.public_url)
     }
 
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn relay(&self) -> &Relay {
         &self.relay
@@ -350,6 +354,11 @@ impl RunningServer {
     #[must_use]
     pub fn app(&self) -> &App {
         &self.app
+    }
+
+    /// What was found damaged in the store, if anything, and what an operator can do.
+    pub(crate) fn store_damage(&self) -> Option<String> {
+        self.app.store.damaged().now_or_never()
     }
 
     /// Address of the admin listener, if there is one.

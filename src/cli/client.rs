@@ -13,11 +13,12 @@ use ipnet::IpNet;
 
 use super::administration::Administration;
 use super::{ConfigFile, Failure, answer, block_on, one_of, show};
-use crate::app::clients::ClientChange;
+use crate::app::clients::{ClientChange, KEY_MAX_S};
 use crate::edge::operator::{ClientEntry, CreateClient, NewKey, RotateKey};
 use crate::security::origin::Origin;
 
 const DAY_S: u64 = 24 * 3600;
+const KEY_MAX_DAYS: u64 = KEY_MAX_S / DAY_S;
 const HOUR_S: u64 = 3600;
 
 /// Works on the relay that runs in this configuration's data directory, or on its store when none
@@ -69,7 +70,7 @@ Scopes:
               value_parser = one_of(["code", "none"], parse_binding))]
         binding: Vec<Binding>,
         /// Days until the key expires; without it never
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3650))]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=KEY_MAX_DAYS))]
         key_days: Option<u64>,
         /// Public key: the initiator gets no API key and asks for access tokens at /oauth/token
         #[arg(long, value_name = "FILE", conflicts_with = "key_days")]
@@ -113,7 +114,7 @@ Scopes:
         /// The client's id, as in the list
         id: ClientId,
         /// Days until the new key expires; without it never
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3650))]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=KEY_MAX_DAYS))]
         key_days: Option<u64>,
         /// Hours that the old key stays valid
         #[arg(long, value_name = "HOURS", default_value = "24",

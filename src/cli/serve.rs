@@ -2,7 +2,6 @@
 
 use clap::Args;
 use fido_relay_kit::signals::Signals;
-use futures::FutureExt as _;
 
 use super::{ConfigFile, Failure, doctor, log};
 use crate::config::{Config, Upstream};
@@ -107,7 +106,7 @@ async fn until<T>(tasks: &Tasks, signal: impl Future<Output = T>) {
 /// afresh.
 async fn stop(running: RunningServer) -> Result<(), Failure> {
     let tasks = running.tasks().clone();
-    let damage = running.relay().dependencies().store.damaged().now_or_never();
+    let damage = running.store_damage();
     let ended = running.stop().await;
     if let Some(damage) = damage {
         return Err(Failure::failed(damage));

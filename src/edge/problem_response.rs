@@ -5,7 +5,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fido_relay_proto::{Problem, ProblemCode};
 
-use crate::app::ceremonies::{AdvanceError, OpenError, OpenLimitReached};
+use crate::app::ceremonies::{AdvanceError, OpenError, OpenLimitReached, OpenRefusal};
+use crate::app::clients::MissingScope;
 use crate::edge::listener::ListenerRefusal;
 use crate::ports::StoreError;
 use crate::security::limits::TooFast;
@@ -98,6 +99,18 @@ impl From<StoreError> for ProblemResponse {
 impl From<TooFast> for ProblemResponse {
     fn from(TooFast { retry_after_s }: TooFast) -> Self {
         Self { retry_after_s, ..ProblemCode::TooManyRequests.into() }
+    }
+}
+
+impl From<MissingScope> for ProblemResponse {
+    fn from(missing: MissingScope) -> Self {
+        Problem::new(ProblemCode::ScopeMissing).with_detail(missing.to_string()).into()
+    }
+}
+
+impl From<OpenRefusal> for ProblemResponse {
+    fn from(refusal: OpenRefusal) -> Self {
+        Problem::new(refusal.code()).with_detail(refusal.to_string()).into()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The paired phones: what changes them, each time together with what their user's other devices
 //! hear of it and with the entry of the journal. Which of them hold a socket is the relay's business.
 
+mod authentication;
 mod push;
 mod record;
 
@@ -8,9 +9,11 @@ use fido_relay_proto::device::{KeyClaims, NoticeEvent};
 use fido_relay_proto::http::RotateDeviceKey;
 use fido_relay_proto::{DeviceId, NoticeId, PlainText, TenantId, UnixMillis, Username, WireName};
 
+pub use self::authentication::{Unproven, authenticate};
 pub use self::push::{SetPushError, forget_push, set_push};
 pub use self::record::{
-    Device, DeviceNotice, Rotated, TOLD_FOR_S, UserKey, find, load, notices_of_user, of_user, put,
+    Device, DeviceNotice, Rotated, TOLD_FOR_S, UserKey, find, load, newest_time, notices_of_user,
+    of_user, put,
 };
 
 use self::record::{Listed, notice_id};
@@ -120,6 +123,14 @@ pub async fn notify_suppressed(
         }
     }
     Err(StoreError::too_many_races())
+}
+
+/// Whether a device is paired and not revoked.
+///
+/// # Errors
+/// The store's.
+pub async fn is_paired(app: &App, tenant: &TenantId, id: DeviceId) -> Result<bool, StoreError> {
+    Ok(load(&*app.store, tenant, id).await?.is_some())
 }
 
 /// A user's devices, oldest first.

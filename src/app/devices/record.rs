@@ -11,6 +11,7 @@ use fido_relay_proto::{
 };
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::app::newest_in;
 use crate::core::prompt_limits::{CodeAttempts, SuppressedPrompts};
 use crate::ports::{Batch, Bucket, Record, Revision, Store, StoreError, records};
 use crate::security::random;
@@ -239,6 +240,15 @@ pub async fn find(
 ) -> Result<Option<(Device, Revision)>, StoreError> {
     let found = records::load::<Device>(store, Bucket::Devices, &key(tenant, id)).await?;
     Ok(found.filter(|(device, _)| device.revoked_at.is_none()))
+}
+
+/// The latest time in any stored device.
+///
+/// # Errors
+/// The store's.
+pub async fn newest_time(store: &dyn Store) -> Result<Option<UnixMillis>, StoreError> {
+    let time = |device: Device| device.revoked_at.max(Some(device.paired_at));
+    newest_in(store, Bucket::Devices, time).await
 }
 
 /// What belongs to a user, to be changed in a batch.

@@ -1,32 +1,25 @@
 //! Checks of the store, the sealing key, the audit log and the clock. If a relay has the store
 //! open, that relay is asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use fido_relay_proto::{ClientId, UnixMillis};
-use tokio::time::Instant;
 
 use super::finding::Finding;
 use crate::app::audit::{self, Difference};
-use crate::app::clients::Client;
-use crate::app::devices::Device;
-use crate::app::keys;
+use crate::app::{ceremonies, clients, devices, keys};
 use crate::backends::embedded::{FileStore, StoreOpenError, SystemClock};
 use crate::cli::administration::Administration;
 use crate::cli::counted;
 use crate::cli::health;
 use crate::config::Config;
-use crate::core::ceremony::Ceremony;
 use crate::edge::operator::ClientEntry;
-use crate::ports::{Bucket, Clock as _, Revision, Store, StoreError, records};
+use crate::ports::Clock as _;
 use crate::security::encryption::Encryptor;
 use crate::serve::{Contents, DataDirectory, SEAL_KEY_FILE, audit_dir, due_rules};
 
-/// Key of the record that is written and removed.
-const PROBE: &str = "doctor";
-/// Records read at a time.
-const PAGE: usize = 256;
 /// Limit of a call to the running relay.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// 2026-01-01 and 2100-01-01: a clock outside of these years is not set.
@@ -56,7 +49,10 @@ pub(super) async fn check(config: &Config) -> StoreCheck {
         Ok(Contents::Complete) => {}
     }
     let error = match FileStore::open(&directory.store_file(), &due_rules()) {
-        Ok(store) => return StoreCheck { findings: own(&store, config).await, runs: false },
+        Ok(store) => {
+            let findings = own(&Arc::new(store), config).await;
+            return StoreCheck { findings, runs: false };
+        }
         Err(StoreOpenError::InUse { .. }) => {
             let mut findings = running(config).await;
             findings.push(clock(SystemClock.now(), None));
@@ -122,8 +118,9 @@ async fn readiness(config: &Config, clients: usize) -> Finding {
 }
 
 /// Checks a store that no relay has open.
-async fn own(store: &FileStore, config: &Config) -> Vec<Finding> {
-    let mut findings = vec![match written(store).await {
+async fn own(opened: &Arc<FileStore>, config: &Config) -> Vec<Finding> {
+    let store = &**opened;
+    let mut findings = vec![match keys::write_probe(store).await {
         Ok(took) => {
             let millis = took.as_secs_f64() * 1000.0;
             Finding::good("store", format!("opens; a record was on the disk in {millis:.1} ms"))
@@ -143,10 +140,11 @@ async fn own(store: &FileStore, config: &Config) -> Vec<Finding> {
              keys are lost",
         ),
     });
-    findings.push(super::revocations::check(store, config).await);
+    findings.push(super::revocations::check(opened, config).await);
     findings.extend(audit_log(store, config).await);
     findings.extend(undecided(store).await);
-    match newest(store).await {
+    let newest = futures::try_join!(ceremonies::newest_time(store), devices::newest_time(store));
+    match newest.map(|(ceremony, device)| ceremony.max(device)) {
         Ok(newest) => findings.push(clock(SystemClock.now(), newest)),
         Err(error) => findings.push(Finding::wrong(
             "store",
@@ -157,31 +155,16 @@ async fn own(store: &FileStore, config: &Config) -> Vec<Finding> {
     findings
 }
 
-/// Writes a record, which flushes it, and removes it again.
-async fn written(store: &dyn Store) -> Result<Duration, StoreError> {
-    let left = store.load(Bucket::Keys, PROBE).await?;
-    let expected = left.map_or(Revision::ABSENT, |stored| stored.revision);
-    let began = Instant::now();
-    let revision = store.save(Bucket::Keys, PROBE, expected, b"probe".to_vec()).await?;
-    let took = began.elapsed();
-    store.remove(Bucket::Keys, PROBE, revision).await?;
-    Ok(took)
-}
-
 /// Whether the sealing key decrypts the store's keys. Creates neither.
-async fn sealing_key(store: &dyn Store, config: &Config) -> Result<&'static str, String> {
-    let sealed = store.list(Bucket::Keys, "").await.map_err(|error| error.to_string())?;
+async fn sealing_key(store: &FileStore, config: &Config) -> Result<&'static str, String> {
     let sealer = Encryptor::load(&config.data_dir.join(SEAL_KEY_FILE));
     let sealer = sealer.map_err(|error| error.to_string())?;
-    if !sealed.is_empty() {
-        let keys = keys::load_or_make(store, &sealer).await;
-        keys.map_err(|error| error.to_string())?;
-    }
+    keys::check(store, &sealer).await.map_err(|error| error.to_string())?;
     Ok("opens what this store has sealed")
 }
 
 /// Whether the audit log is complete.
-async fn audit_log(store: &dyn Store, config: &Config) -> Option<Finding> {
+async fn audit_log(store: &FileStore, config: &Config) -> Option<Finding> {
     if !config.audit.enabled {
         return None;
     }
@@ -202,17 +185,16 @@ async fn audit_log(store: &dyn Store, config: &Config) -> Option<Finding> {
 }
 
 /// Clients of an earlier version, whose prior_auth is believed without the scope.
-async fn undecided(store: &dyn Store) -> Vec<Finding> {
-    let clients = match store.list(Bucket::Clients, "").await {
-        Ok(clients) => clients,
+async fn undecided(store: &FileStore) -> Vec<Finding> {
+    match clients::undecided(store).await {
+        Ok(clients) => {
+            clients.iter().map(|client| believed((client.id, client.name.to_string()))).collect()
+        }
         Err(error) => {
             let remedy = "bring relay.redb and seal.key back from the same backup";
-            return vec![Finding::wrong("clients", format!("could not be read: {error}"), remedy)];
+            vec![Finding::wrong("clients", format!("could not be read: {error}"), remedy)]
         }
-    };
-    let clients = clients.iter().filter_map(|(_, stored)| records::parse::<Client>(stored).ok());
-    let undecided = clients.filter(|client| !client.knows_prior_auth_scope);
-    undecided.map(|client| believed((client.id, client.name.to_string()))).collect()
+    }
 }
 
 fn believed((id, name): (ClientId, String)) -> Finding {
@@ -225,34 +207,6 @@ fn believed((id, name): (ClientId, String)) -> Finding {
          else --prior-auth false"
     );
     Finding::doubtful("clients", says, &remedy)
-}
-
-/// The latest time in any ceremony or device.
-async fn newest(store: &dyn Store) -> Result<Option<UnixMillis>, StoreError> {
-    let ceremony = |record: &[u8]| {
-        let ceremony: Ceremony = records::decode(record).ok()?;
-        ceremony.history.last().map(|fact| fact.at)
-    };
-    let device = |record: &[u8]| {
-        let device: Device = records::decode(record).ok()?;
-        device.revoked_at.max(Some(device.paired_at))
-    };
-    let ceremonies = newest_in(store, Bucket::Ceremonies, ceremony).await?;
-    Ok(ceremonies.max(newest_in(store, Bucket::Devices, device).await?))
-}
-
-async fn newest_in(
-    store: &dyn Store,
-    bucket: Bucket,
-    time: impl Fn(&[u8]) -> Option<UnixMillis>,
-) -> Result<Option<UnixMillis>, StoreError> {
-    let (mut newest, mut after) = (None, String::new());
-    loop {
-        let page = store.page(bucket, &after, PAGE).await?;
-        let Some((last, _)) = page.last() else { return Ok(newest) };
-        after.clone_from(last);
-        newest = page.iter().filter_map(|(_, stored)| time(&stored.value)).max().max(newest);
-    }
 }
 
 /// Compares this machine's clock, on which deadlines, proofs and keys depend, with the store.

@@ -129,7 +129,7 @@ impl WatchAccess {
             Watcher::Page { tenant, origin, .. } => {
                 let client = ceremony.client_id;
                 may_watch(edge, origin.as_deref(), tenant, client).await?;
-                let now = edge.relay().dependencies().clock.now();
+                let now = edge.app().clock.now();
                 let void = |at: UnixMillis| now >= at.plus_secs(ticket::AFTER_END_S);
                 match ceremony.end {
                     Some(end) if void(end.at) => Err(ProblemCode::Unauthorized.into()),
@@ -162,7 +162,7 @@ impl WatchAccess {
 
     /// The body of a read.
     pub(in crate::edge) fn body(&self, edge: &Edge, ceremony: &CeremonySnapshot) -> CeremonyView {
-        let now = edge.relay().dependencies().clock.now();
+        let now = edge.app().clock.now();
         let initiator = self.is_initiator();
         let steps = self.steps(ceremony);
         let success = ceremony.success.as_ref().filter(|_| initiator);

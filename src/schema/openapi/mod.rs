@@ -110,7 +110,7 @@ fn security_schemes() -> Value {
         Scope::PresenceRead => "see whether a device is connected and has a prompt",
         Scope::WebhookAdmin => "manage webhooks",
         Scope::UvWeaken => "open sign-ins that do not require user verification",
-        Scope::UserUnlock => "lift the pauses of its own prompts",
+        Scope::UserUnlock => "lift the limits that hold back its own prompts",
         Scope::PriorAuthAssert => "have its `prior_auth` believed",
     };
     let scopes: Map<_, _> =

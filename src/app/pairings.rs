@@ -309,7 +309,7 @@ async fn look_typed(
         };
         if committed(store, batch).await? {
             if voided {
-                tracing::warn!("a pairing is void, its code was typed wrong too often");
+                tracing::warn!("pairing void: its code was typed wrong too often");
             }
             return Err(PairingError::Unknown);
         }
@@ -407,7 +407,7 @@ pub async fn redeem(app: &App, found: &Found, phone: Phone) -> Result<Device, Pa
             Err(TooManyDevices) => return Err(PairingError::TooManyDevices),
         };
         if app.commit(batch).await? {
-            tracing::info!(device = %id, "paired");
+            tracing::info!(device = %id, "device paired");
             app.bus.publish(Notice::News(tenant.clone(), username.clone())).await;
             return Ok(device);
         }

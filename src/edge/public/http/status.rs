@@ -26,14 +26,14 @@ pub(in crate::edge) async fn readyz(
 }
 
 /// Whether this node may take traffic; the refusal says why not. Not while it drains, after a vital
-/// task ended, while the store takes no writes (a full disk) or does not answer, and while the
+/// task ended, while the store accepts no writes (a full disk) or does not answer, and while the
 /// audit log cannot be written. The FIDO2 server is not asked: while it is down no node is of more
 /// use, and ceremonies report it themselves.
 pub(in crate::edge) async fn ready(edge: &Edge) -> Result<(), ProblemResponse> {
     let world = edge.relay().dependencies();
     let not = |why: String| Problem::new(ProblemCode::Unavailable).with_detail(why).into();
     if let Some(task) = world.tasks.first_failed_task() {
-        return Err(not(format!("the task \"{task}\" ended: this node must be started afresh")));
+        return Err(not(format!("the task \"{task}\" ended: this node must be restarted")));
     }
     if world.tasks.draining().is_cancelled() {
         return Err(not("stopping".to_owned()));
@@ -42,11 +42,11 @@ pub(in crate::edge) async fn ready(edge: &Edge) -> Result<(), ProblemResponse> {
         return Err(not("what happens cannot be recorded".to_owned()));
     }
     world.store.writable().await.map_err(|error| {
-        tracing::error!(%error, "the store takes no writes");
-        not("the store takes no writes".to_owned())
+        tracing::error!(%error, "the store accepts no writes");
+        not("the store accepts no writes".to_owned())
     })?;
     keys::probe(&*world.store).await.map_err(|error| {
-        tracing::error!(%error, "the store refused");
+        tracing::error!(%error, "the store failed");
         not("the store does not answer".to_owned())
     })?;
     Ok(())

@@ -173,7 +173,6 @@ impl Value for HostPattern {
     }
 }
 
-/// A TCP port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Port(pub(super) u16);
 

@@ -12,7 +12,6 @@ use crate::schema::components::Components;
 
 const CHANNEL: &str = "channels/webhooks";
 
-/// One of each.
 const SENT: [&str; 8] = [
     r#"{"type":"ceremony.closed","data":{"id":"cer_a6-bC0aBPZMwiNp1VYKcnw","type":"approval","outcome":"succeeded","seq":60},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
     r#"{"type":"device.paired","data":{"id":"dev_EiZT2hXq0mGv4z8p1sJ7Qg","username":"ada@example.com"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,

@@ -43,7 +43,6 @@ watching calls.
 
 Sockets, server-sent events and webhooks are described in `/asyncapi.json`.";
 
-/// The document.
 #[must_use]
 pub fn document() -> Value {
     let mut draft = OpenApiDraft::new();

@@ -354,7 +354,7 @@ pub async fn pair(
 pub struct Phone {
     /// The device key's public half.
     pub jwk: P256Jwk,
-    /// What the person calls it.
+    /// The person's name of the device.
     pub name: Option<PlainText<64>>,
     /// Its operating system.
     pub platform: Platform,

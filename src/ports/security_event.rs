@@ -54,7 +54,7 @@ pub enum PushLoss {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum SecurityEventKind {
-    /// A phone became a user's device.
+    /// A device was paired with a user.
     DevicePaired { device_id: DeviceId, username: Username },
     /// A device was revoked.
     DeviceRevoked {

@@ -177,7 +177,6 @@ pub struct RunningServer {
     app: App,
     tasks: Tasks,
     audit: Option<Audit>,
-    webhooks: Webhooks,
     admin_address: Option<SocketAddr>,
 }
 
@@ -224,6 +223,7 @@ impl PreparedServer {
 ///
 /// # Errors
 /// [`StartError`]; then nothing runs.
+#[cfg(any(feature = "rig", feature = "test-support"))]
 pub async fn start(config: Config, listener: TcpListener) -> Result<RunningServer, StartError> {
     prepare(config, listener).await?.open()
 }
@@ -241,6 +241,7 @@ pub async fn prepare(config: Config, listener: TcpListener) -> Result<PreparedSe
 ///
 /// # Errors
 /// [`StartError`]; then nothing runs.
+#[cfg(feature = "test-support")]
 pub async fn start_on(
     dependencies: ServerDependencies,
     config: Config,
@@ -321,7 +322,7 @@ async fn prepare_with(
     tasks.spawn_vital("store", async move {
         stopping.run_until_cancelled(store.damaged()).await;
     });
-    let running = RunningServer { config, relay, app, tasks, audit, webhooks, admin_address: None };
+    let running = RunningServer { config, relay, app, tasks, audit, admin_address: None };
     Ok(PreparedServer { running, listener, edge, accept })
 }
 
@@ -344,17 +345,14 @@ impl RunningServer {
     }
 
     /// The use cases for devices, pairings, initiators and cards.
+    #[cfg(any(feature = "rig", feature = "test-support"))]
     #[must_use]
     pub fn app(&self) -> &App {
         &self.app
     }
 
-    #[must_use]
-    pub fn webhooks(&self) -> &Webhooks {
-        &self.webhooks
-    }
-
     /// Address of the admin listener, if there is one.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
@@ -393,6 +391,7 @@ impl RunningServer {
         }
     }
 
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn audit(&self) -> Option<&Audit> {
         self.audit.as_ref()

@@ -13,9 +13,9 @@ use std::path::PathBuf;
 use url::Url;
 
 pub(super) use self::upstream::{BEGIN_TIMEOUT, COMPLETE_TIMEOUT};
-pub(super) use self::webhooks::is_host;
 use super::audit;
-use super::reader::{ConfigError, ConfigReader, Setting};
+use super::error::ConfigError;
+use super::reader::{ConfigReader, Setting};
 use super::sources::RawConfig;
 use super::values::{LogLevel, WebAuthnOrigin};
 use super::weaknesses::is_loopback;

@@ -15,6 +15,7 @@
 
 mod audit;
 mod effective;
+mod error;
 mod keys;
 mod limit;
 mod limits;
@@ -37,12 +38,13 @@ use std::time::Duration;
 use url::Url;
 
 pub use audit::AuditConfig;
+pub use error::{ConfigError, ConfigErrors, Source};
+pub use limit::Weakness;
 pub use limits::{Limits, ListenerLimits, RateLimits};
 pub use listener::{AdminListener, ForwardedHeader, Proxy, TlsConfig};
 pub use prompts::Prompts;
 pub use push::PushConfig;
-pub use reader::{ConfigError, ConfigErrors, Setting, Source};
-pub use weaknesses::Weakness;
+pub use reader::Setting;
 pub(crate) use weaknesses::is_loopback;
 pub use webhooks::WebhooksConfig;
 
@@ -155,6 +157,7 @@ pub struct HttpUpstream {
 
 impl HttpUpstream {
     /// A server at this URL, with defaults for the rest.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn new(url: Url) -> Self {
         Self {
@@ -298,6 +301,7 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigErrors> {
 ///
 /// # Errors
 /// Every error in them.
+#[cfg(any(feature = "rig", feature = "test-support"))]
 pub fn from_texts(
     file: Option<(&Path, &str)>,
     variables: &[(&str, &str)],

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::limit::{Limit, LimitValue, limits};
+use super::limit::{Limit, LimitValue, Weakness, limits};
 use super::reader::ConfigReader;
-use super::weaknesses::Weakness;
 
 /// The longest pause, in seconds: a day.
 const PAUSE_MAX_S: u64 = 24 * 60 * 60;

@@ -22,7 +22,7 @@ pub const ROWS: usize = 256;
 /// Between two removals of what every reader has passed.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 
-/// The place of an entry: the row that it is in, and how many entries of the row are before it.
+/// Where an entry is: the row that it is in, and how many entries of the row are before it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -32,13 +32,13 @@ pub struct EntryPosition {
 }
 
 impl EntryPosition {
-    /// The place behind a whole row.
+    /// Behind a whole row.
     #[must_use]
     pub const fn behind(row: Position) -> Self {
         Self { row: row.0 + 1, index: 0 }
     }
 
-    /// A place before this one, and behind every entry before it.
+    /// A position before this one, and behind every entry before it.
     #[must_use]
     pub const fn before(self) -> Self {
         match self.index.checked_sub(1) {
@@ -47,7 +47,7 @@ impl EntryPosition {
         }
     }
 
-    /// The place behind the entry at this one.
+    /// Behind the entry at this position.
     #[must_use]
     pub const fn next(self) -> Self {
         Self { row: self.row, index: self.index + 1 }
@@ -60,7 +60,7 @@ impl fmt::Display for EntryPosition {
     }
 }
 
-/// No place of an entry.
+/// A text that is no position of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidEntryPosition;
 

@@ -20,9 +20,11 @@ pub trait Counts: Send + Sync + std::fmt::Debug {
     fn wake(&self, service: &'static str, came_to: &'static str);
 }
 
+#[cfg(feature = "test-support")]
 #[derive(Clone, Copy, Debug)]
 pub struct NoCounts;
 
+#[cfg(feature = "test-support")]
 impl Counts for NoCounts {
     fn committed(&self, _: &Ceremony, _: &[Fact]) {}
 

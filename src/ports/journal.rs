@@ -6,7 +6,7 @@
 //! has a larger one, none is given twice, and once a row was read none appears before it.
 
 use super::batch::Batch;
-use super::store::{Bucket, Revision, StoreError, Stored};
+use super::stored::{Bucket, Revision, StoreError, Stored};
 
 /// Whether what the journal holds is exported as it must be, the worst last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -81,6 +81,7 @@ impl DataDirectory {
     }
 
     /// The data directory at a path, with the audit log at its default place.
+    #[cfg(any(feature = "rig", feature = "test-support"))]
     #[must_use]
     pub fn at(path: &Path) -> Self {
         let path = absolute(path);

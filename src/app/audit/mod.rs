@@ -67,8 +67,6 @@ pub struct Settings {
     pub checkpoint_every: Duration,
     /// Days that a segment is kept after its last entry; 0: for good.
     pub retention_days: u64,
-    /// Whether receipts are written, too.
-    pub receipts: bool,
     /// A program and its arguments that is handed each checkpoint on its standard input; empty: none.
     pub anchor: Vec<String>,
     /// A segment of this size is followed by a new one; `None`: 64 MiB.
@@ -91,7 +89,6 @@ impl Settings {
             checkpoint_entries: 1_000,
             checkpoint_every: Duration::from_secs(600),
             retention_days: 0,
-            receipts: false,
             anchor: Vec::new(),
             segment_bytes: None,
             pace: Duration::from_millis(250),
@@ -125,8 +122,10 @@ pub struct AuditDependencies {
 /// The audit log of a running relay, or of a command while none runs. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Audit {
+    #[cfg_attr(not(feature = "test-support"), expect(dead_code, reason = "for caught_up"))]
     store: Arc<dyn Store>,
     health: watch::Receiver<ExportHealth>,
+    #[cfg_attr(not(feature = "test-support"), expect(dead_code, reason = "for caught_up"))]
     exported: watch::Receiver<EntryPosition>,
     progress: Progress,
     tasks: Tasks,
@@ -216,6 +215,7 @@ impl Audit {
     ///
     /// # Errors
     /// The store's.
+    #[cfg(feature = "test-support")]
     pub async fn caught_up(&self) -> Result<(), StoreError> {
         let mut exported = self.exported.clone();
         loop {

@@ -19,21 +19,7 @@ use crate::ports::{Batch, Notice, SecurityEvent, SecurityEventKind, StoreError};
 /// so only the person's own answer to it matters. One that rang and expires needs no record: its count
 /// lapses with time.
 fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<EndedPrompt> {
-    let (outcome, reason) = match fact.kind {
-        FactKind::Closed { outcome, reason } => (outcome, reason),
-        FactKind::Opened
-        | FactKind::Sent
-        | FactKind::Lost
-        | FactKind::Woken
-        | FactKind::Delivered
-        | FactKind::Previewed
-        | FactKind::WrongCode { .. }
-        | FactKind::Claimed
-        | FactKind::Challenged { .. }
-        | FactKind::Card { .. }
-        | FactKind::Answered { .. }
-        | FactKind::Suppressed { .. } => return None,
-    };
+    let FactKind::Closed { outcome, reason } = fact.kind else { return None };
     let (request, rang) = (&ceremony.request, !ceremony.suppressed && ceremony.rang());
     let counts = match outcome {
         Outcome::Succeeded | Outcome::Denied => true,

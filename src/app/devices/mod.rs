@@ -3,7 +3,6 @@
 
 mod push;
 mod record;
-mod revocation_sync;
 
 use fido_relay_proto::device::{KeyClaims, NoticeEvent};
 use fido_relay_proto::http::RotateDeviceKey;
@@ -13,7 +12,6 @@ pub use self::push::{SetPushError, forget_push, set_push};
 pub use self::record::{
     Device, DeviceNotice, Rotated, TOLD_FOR_S, UserKey, find, load, notices_of_user, of_user, put,
 };
-pub use self::revocation_sync::RevocationSync;
 
 use self::record::{Listed, notice_id};
 use super::clients::Client;

@@ -63,6 +63,7 @@ pub use self::signing::SigningKey;
 pub const DUE: [DueRule; 2] = [outbox::OUTBOX, upgrade::DELIVERED];
 
 /// The webhooks that one entry of the journal causes, where an endpoint wants them: id and body.
+#[cfg(feature = "test-support")]
 #[must_use]
 pub fn of_entry(entry: &str) -> Vec<(EventId, String)> {
     let events = event::of_entry(entry).into_iter();

@@ -74,7 +74,8 @@ impl FileStore {
     /// inject faults. Errors name the store `path`.
     ///
     /// # Errors
-    /// [`StoreOpenError`].
+    /// [`OpenError`].
+    #[cfg(feature = "test-support")]
     pub fn open_by(
         path: &Path,
         options: StoreOptions<'_>,
@@ -120,6 +121,7 @@ impl FileStore {
     }
 
     /// Makes a trial write at every [`Store::writable`], for tests.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn always_trying(mut self) -> Self {
         self.good_for = Duration::ZERO;

@@ -96,10 +96,6 @@ impl Fido for BuiltinFido {
             Completion { verdict, records, event }
         })
     }
-
-    fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async move { self.credentials.probe().await.map_err(|error| error.to_string()) })
-    }
 }
 
 /// The verdict of a refusal.

@@ -14,10 +14,10 @@ use fido_relay_webauthn::{
 };
 use serde_json::{Map, Value};
 
-use super::certify::FidoSessions;
 use super::challenge;
 use super::credentials::{AddFault, Credentials, PER_USER, StoredCredential, card_id};
 use super::options::{self, FidoSession, OptionsInput, Purpose};
+use super::sessions::FidoSessions;
 use crate::core::ceremony::{ReceiptEvidence, VerifiedAnswer};
 use crate::encoding::sha256_base64url;
 use crate::ports::{Batch, CardEvents, Clock, SecurityEvent, SecurityEventKind, Store, StoreError};
@@ -66,6 +66,7 @@ pub struct BuiltinFidoSettings {
 impl BuiltinFidoSettings {
     /// A relying party of the default tenant with one origin, any attestation, and a random user
     /// handle key.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn new(rp_id: &str, rp_name: &str, origin: &str) -> Self {
         Self {

@@ -109,11 +109,13 @@ impl PushDispatcher {
         &*self.service
     }
 
+    #[cfg(feature = "test-support")]
     pub(super) fn under_way(&self) -> usize {
         self.limits.slots - self.slots.available_permits()
     }
 
     /// Far ends with a queue.
+    #[cfg(feature = "test-support")]
     pub(super) fn far_ends(&self) -> usize {
         self.queues.len()
     }

@@ -76,6 +76,7 @@ impl FarEndQueues {
         Some(queue)
     }
 
+    #[cfg(feature = "test-support")]
     pub(super) fn len(&self) -> usize {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner).len()
     }

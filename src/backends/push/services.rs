@@ -77,12 +77,14 @@ impl PushServices {
     }
 
     /// Wakes of a service in progress.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn under_way(&self, service: PushService) -> usize {
         self.of(service).map_or(0, PushDispatcher::under_way)
     }
 
     /// Far ends of a service with a queue.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn far_ends(&self, service: PushService) -> usize {
         self.of(service).map_or(0, PushDispatcher::far_ends)

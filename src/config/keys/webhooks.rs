@@ -1,7 +1,5 @@
 //! The keys of webhooks: which endpoints are allowed.
 
-use url::{Host, Url};
-
 use crate::config::Config;
 use crate::config::reader::ConfigReader;
 use crate::config::values::{HostPattern, Port};
@@ -26,14 +24,4 @@ pub(super) fn check(reader: &mut ConfigReader, config: &Config) {
         let text = "is for development: public_url must then be on a loopback address";
         reader.reject("webhooks.allow_loopback_http", text);
     }
-}
-
-/// Whether a text is a host in the normal form of the URL parser.
-pub(in crate::config) fn is_host(text: &str) -> bool {
-    let parsed = Url::parse(&format!("https://{text}/"));
-    parsed.is_ok_and(|url| {
-        url.host_str() == Some(text)
-            && url.port().is_none()
-            && !matches!(url.host(), Some(Host::Domain(domain)) if domain.ends_with('.'))
-    })
 }

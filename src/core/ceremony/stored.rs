@@ -4,14 +4,14 @@
 use fido_relay_proto::device::CardEvent;
 use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{Reason, SameNetwork, Step, UnixMillis};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::fact::{Fact, FactKind, ProgressEntry};
 use super::state::{Ceremony, Request, State};
 
 /// A record of any version.
 #[derive(Deserialize)]
-pub(super) struct StoredCeremony {
+struct StoredCeremony {
     request: Request,
     #[serde(default, rename = "silent")]
     suppressed: bool,
@@ -25,16 +25,17 @@ pub(super) struct StoredCeremony {
     state: State,
 }
 
-impl From<StoredCeremony> for Ceremony {
-    fn from(stored: StoredCeremony) -> Self {
+impl<'de> Deserialize<'de> for Ceremony {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored = StoredCeremony::deserialize(deserializer)?;
         let history = if stored.history.is_empty() { history_of(&stored) } else { stored.history };
-        Self {
+        Ok(Self {
             request: stored.request,
             suppressed: stored.suppressed,
             same_network: stored.same_network,
             history,
             state: stored.state,
-        }
+        })
     }
 }
 

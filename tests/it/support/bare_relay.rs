@@ -96,10 +96,6 @@ impl Fido for AgreeingFido {
         let approval = VerifiedAnswer { cred_hash, user_verified: Some(true), evidence: None };
         Box::pin(std::future::ready(Verdict::Approved(approval).into()))
     }
-
-    fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
 }
 
 /// The relay and what a test may turn.

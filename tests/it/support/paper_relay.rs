@@ -114,10 +114,6 @@ impl Fido for SlowFido {
             Verdict::Approved(approval).into()
         })
     }
-
-    fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
 }
 
 /// A store in memory that can be switched off.

@@ -76,7 +76,7 @@ pub struct NodeOccupancy {
 /// Why a node takes no traffic.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    #[error("the task \"{0}\" ended: this node must be started afresh")]
+    #[error("the task \"{0}\" ended: this node must be restarted")]
     TaskEnded(&'static str),
     #[error("stopping")]
     Draining,
@@ -84,7 +84,7 @@ pub enum NotReady {
     #[error("what happens cannot be recorded")]
     Unrecorded,
     /// As on a full disk.
-    #[error("the store takes no writes")]
+    #[error("the store accepts no writes")]
     StoreWrites,
     #[error("the store does not answer")]
     StoreReads,
@@ -206,11 +206,11 @@ impl Relay {
             return Err(NotReady::Unrecorded);
         }
         store.writable().await.map_err(|error| {
-            tracing::error!(%error, "the store takes no writes");
+            tracing::error!(%error, "the store accepts no writes");
             NotReady::StoreWrites
         })?;
         keys::probe(&**store).await.map_err(|error| {
-            tracing::error!(%error, "the store refused");
+            tracing::error!(%error, "the store failed");
             NotReady::StoreReads
         })
     }

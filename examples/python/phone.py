@@ -94,7 +94,7 @@ def pair(link, name):
         try:
             response = session.post(url, json=body, timeout=15, allow_redirects=False)
         except requests.RequestException as error:
-            raise SystemExit(f"not paired, the relay does not answer: {error}") from None
+            raise SystemExit(f"not paired: the relay does not answer: {error}") from None
     if response.status_code == 201:
         device = response.json()
         return key, device["device_id"], device["socket_url"], relay.rstrip("/")

@@ -24,7 +24,7 @@ impl Delivery {
     /// Gives the revision that it saw.
     pub(super) async fn look(&self, key: &CeremonyKey) -> Option<Revision> {
         let found = self.ceremonies().newest(key).await.unwrap_or_else(|error| {
-            tracing::warn!(ceremony = %key.id, %error, "could not look at a ceremony");
+            tracing::warn!(ceremony = %key.id, %error, "a ceremony could not be read");
             None
         })?;
         let connections = self.connections_for(&found.stored).await;
@@ -57,7 +57,10 @@ impl Delivery {
         match devices::of_user(self.store(), &request.tenant, &request.username).await {
             Ok(ids) => ids.into_iter().filter_map(|id| self.registry().get(id)).collect(),
             Err(error) => {
-                tracing::warn!(ceremony = %request.id, %error, "could not read a user's devices");
+                tracing::warn!(
+                    ceremony = %request.id, %error,
+                    "a user's devices could not be read"
+                );
                 Vec::new()
             }
         }
@@ -77,7 +80,7 @@ impl Delivery {
                 Ok(Some(waiting)) => self.show(&waiting, connection),
                 Ok(None) => self.ceremonies().forget_missing(&identity.user(), &key),
                 Err(error) => {
-                    tracing::warn!(ceremony = %key.id, %error, "could not ring for a ceremony");
+                    tracing::warn!(ceremony = %key.id, %error, "a ceremony could not be offered");
                     return;
                 }
             }
@@ -132,7 +135,10 @@ impl Delivery {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::warn!(ceremony = %key.id, %error, "could not show a ceremony again");
+                    tracing::warn!(
+                        ceremony = %key.id, %error,
+                        "a ceremony could not be shown again"
+                    );
                 }
             }
         }

@@ -40,7 +40,7 @@ impl Delivery {
                 {
                     Ok(notices) => self.send_new(&device, &notices, connection),
                     // They are sent over the next socket.
-                    Err(error) => tracing::warn!(%error, "a device could not be told the news"),
+                    Err(error) => tracing::warn!(%error, "a device could not be sent its notices"),
                 }
                 self.ceremonies().open_for(identity)
             }
@@ -67,7 +67,7 @@ impl Delivery {
             let (delivery, identity) = (self.clone(), identity.clone());
             self.dependencies().tasks.spawn_untraced(async move {
                 if let Err(error) = delivery.note_lost(&identity, id).await {
-                    tracing::debug!(ceremony = %id, %error, "a lost prompt was not noted");
+                    tracing::debug!(ceremony = %id, %error, "a lost prompt could not be recorded");
                 }
             });
         }
@@ -109,7 +109,7 @@ impl Delivery {
         let advanced = self.ceremonies().advance_soon(key, event).await;
         advanced
             .inspect_err(
-                |error| tracing::debug!(ceremony = %key.id, %error, "a step was not noted"),
+                |error| tracing::debug!(ceremony = %key.id, %error, "a step could not be recorded"),
             )
             .ok()
     }

@@ -180,7 +180,7 @@ pub fn entries(rows: &[Row], from: EntryPosition) -> impl Iterator<Item = (Entry
 pub async fn trim(store: Arc<dyn Store>, readers: Vec<Progress>, stopping: CancellationToken) {
     while stopping.run_until_cancelled(tokio::time::sleep(TRIM_EVERY)).await.is_some() {
         if let Err(error) = trim_once(&*store, &readers).await {
-            tracing::warn!(%error, "the journal could not be shortened");
+            tracing::warn!(%error, "passed journal entries could not be removed");
         }
     }
 }

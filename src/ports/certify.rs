@@ -16,10 +16,8 @@ pub enum CertifyStep {
     AssertionResult,
 }
 
-/// One call.
 #[derive(Clone)]
 pub struct CertifyCall {
-    /// Which.
     pub step: CertifyStep,
     /// The request's `Cookie` header, as [`latin1`].
     pub cookie: Option<String>,
@@ -33,16 +31,13 @@ impl std::fmt::Debug for CertifyCall {
     }
 }
 
-/// Its answer.
 #[derive(Clone)]
 pub struct CertifyReply {
-    /// The HTTP status.
     pub status: u16,
     /// `Set-Cookie` headers, as [`latin1`].
     pub set_cookies: Vec<String>,
     /// The `Content-Encoding` that `body` has all the same; `None`: it is plain.
     pub content_encoding: Option<String>,
-    /// The JSON body.
     pub body: Vec<u8>,
 }
 

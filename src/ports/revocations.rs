@@ -14,11 +14,8 @@ use super::stored::StoreError;
 /// One device or card, revoked for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// Its relying party.
     pub tenant: TenantId,
-    /// What was revoked.
     pub what: Revoked,
-    /// When.
     pub at: UnixMillis,
 }
 

@@ -47,7 +47,6 @@ pub enum Bucket {
 }
 
 impl Bucket {
-    /// Every bucket.
     pub const ALL: [Self; 18] = [
         Self::Ceremonies,
         Self::Idempotency,
@@ -140,7 +139,6 @@ impl Due {
 pub struct Stored {
     /// Which write this is.
     pub revision: Revision,
-    /// What was written.
     pub value: Vec<u8>,
     /// What it is due for.
     pub due: Option<Due>,

@@ -17,7 +17,6 @@ pub enum Registrar {
 /// One request to an endpoint.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OutgoingRequest {
-    /// Where to.
     pub url: Url,
     /// Who vouches for that.
     pub registrar: Registrar,
@@ -38,7 +37,6 @@ impl std::fmt::Debug for OutgoingRequest {
 /// An endpoint's answer, whatever it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
-    /// The HTTP status.
     pub status: u16,
     /// When it wants the next delivery.
     pub retry_after: Option<RetryAfter>,
@@ -100,7 +98,6 @@ pub enum Unsendable {
     Address,
 }
 
-/// Sends deliveries.
 pub trait WebhookSender: Send + Sync + std::fmt::Debug {
     /// Whether an endpoint with this URL may be registered. What its host resolves to is not part
     /// of it: that is checked at every connection.

@@ -53,7 +53,6 @@ const ADDRESSES_AT_ONCE: u32 = 10;
 /// Between two rounds of forgetting.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
-/// How fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rates {
     /// Ceremonies that one client may open a second, sustained.

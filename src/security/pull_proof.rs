@@ -174,7 +174,7 @@ impl PullProofs {
             return Err(PullProofError::Proof);
         }
         if state.used.len() >= self.most {
-            tracing::warn!("too many pull proofs to remember: every nonce ends now");
+            tracing::warn!("too many pull proofs to remember: all nonces are invalidated");
             (state.key, state.life) = (fresh_key(), state.life + 1);
             (state.used, state.older) = (HashSet::new(), HashSet::new());
             return Err(PullProofError::Nonce);

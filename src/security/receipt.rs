@@ -26,9 +26,7 @@ pub const TYP: &str = "ceremony-receipt+jwt";
 pub struct Receipt {
     /// The relay's public URL.
     pub iss: String,
-    /// The ceremony.
     pub jti: CeremonyId,
-    /// The user.
     pub sub: Username,
     /// When the verdict was stored, in seconds.
     pub iat: u64,
@@ -71,7 +69,6 @@ pub struct Receipt {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CardPart {
-    /// The credential's id.
     pub credential_id: String,
     /// `clientDataJSON`, whose SHA-256 the signature covers.
     pub client_data_json: String,

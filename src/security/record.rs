@@ -43,7 +43,6 @@ impl RecordSigner {
         Ok(Self { issuer: issuer.to_owned(), signer: JwsSigner::new(&keys.record)? })
     }
 
-    /// Who signs.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer

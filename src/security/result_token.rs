@@ -27,11 +27,8 @@ pub const LIFETIME_S: u64 = 60;
 pub struct Claims {
     /// The relay's public URL.
     pub iss: String,
-    /// The initiator.
     pub aud: ClientId,
-    /// The user.
     pub sub: Username,
-    /// The ceremony.
     pub jti: CeremonyId,
     /// Signed at, in seconds.
     pub iat: u64,
@@ -61,11 +58,9 @@ pub struct Claims {
     pub same_network: Option<SameNetwork>,
     /// SHA-256 of the credential id, base64url.
     pub cred_hash: String,
-    /// The phone.
     pub device_id: DeviceId,
 }
 
-/// Signs result tokens.
 #[derive(Debug)]
 pub struct ResultSigner {
     issuer: String,

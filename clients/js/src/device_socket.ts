@@ -81,7 +81,7 @@ export class DeviceSocket {
   /** Connects at once, or when the storage has been read. */
   constructor(options: DeviceSocketOptions) {
     if (!options.dial && typeof WebSocket === "undefined") {
-      throw new TypeError("there is no WebSocket here: give `dial`, such as dialNode of @fido-relay/client/node");
+      throw new TypeError("this platform has no WebSocket: give `dial`, such as dialNode of @fido-relay/client/node");
     }
     this.#options = options;
     this.#signer = options.signer;
@@ -111,7 +111,7 @@ export class DeviceSocket {
    */
   rotateKey(next: DeviceSigner): Promise<void> {
     if (this.#exchange || this.#stopped) {
-      return Promise.reject(new TypeError(this.#stopped ? "the socket has stopped" : "another key is not settled yet"));
+      return Promise.reject(new TypeError(this.#stopped ? "the socket has stopped" : "another key rotation is not finished yet"));
     }
     return this.#settle(next, false);
   }

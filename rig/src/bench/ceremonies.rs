@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use fido_relay_kit::random;
 use fido_relay_kit::tasks::Tasks;
-use fido_relay_proto::http::{OpenCeremony, Status};
-use fido_relay_proto::life::PriorAuth;
-use fido_relay_proto::{Binding, CeremonyType, Outcome};
+use fido_relay_proto::http::Status;
+use fido_relay_proto::{CeremonyType, Outcome};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 

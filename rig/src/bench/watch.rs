@@ -13,10 +13,9 @@ use fido_relay_kit::clock::Clock as _;
 use fido_relay_kit::clock::SystemClock;
 use fido_relay_kit::random;
 use fido_relay_kit::tasks::Tasks;
-use fido_relay_proto::http::{OpenCeremony, OpenedCeremony};
-use fido_relay_proto::life::PriorAuth;
+use fido_relay_proto::http::OpenedCeremony;
 use fido_relay_proto::webhook::{WebhookBody, WebhookNews};
-use fido_relay_proto::{Binding, CeremonyId, CeremonyType, UnixMillis};
+use fido_relay_proto::{CeremonyId, CeremonyType, UnixMillis};
 use futures::future::{join, try_join_all};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 

@@ -14,8 +14,8 @@ use fido_relay_kit::tasks::Tasks;
 use fido_relay_proto::http::{BrowserContext, CeremonyView, OpenCeremony, Status, Transaction};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
-    Binding, BrowserSecret, CeremonyId, CeremonyType, ClientId, ClientNonce, DisplayName, Outcome,
-    Phase, Reason, Step, Username,
+    BrowserSecret, CeremonyId, CeremonyType, ClientId, ClientNonce, DisplayName, Outcome, Phase,
+    Reason, Step, Username,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
@@ -193,7 +193,7 @@ impl Bank {
         });
         self.follow(opened.id);
         let rings_in_s = left_s.filter(|_| !is_known);
-        Ok(OpenedForPage { ceremony: opened, rings_in_s, shows_delivery })
+        Ok(OpenedForPage { ceremony: opened, rings_in_s, shows_delivery: body.show_delivery })
     }
 
     /// The ceremony as the page's ticket shows it.

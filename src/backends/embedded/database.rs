@@ -161,7 +161,6 @@ impl Database {
         guarded(work).map_err(|error| self.fail(&error))
     }
 
-    /// The writer's transaction.
     pub(super) fn write(&self) -> Result<WriteTransaction, redb::Error> {
         self.with_open(|database| Ok(database.begin_write()?))
     }

@@ -243,7 +243,10 @@ impl Writer {
         while let Err(error) = self.log.withdraw() {
             if Instant::now() >= give_up {
                 let why = format!("the fate of a write to its log is unknown: {error}");
-                tracing::error!(%error, "the log cannot be written to, and may hold a refused write");
+                tracing::error!(
+                    %error,
+                    "the log cannot be written, and may contain a refused write"
+                );
                 self.layers.database.fence(why.clone());
                 return Err(StoreError::Fenced(why));
             }

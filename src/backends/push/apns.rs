@@ -201,7 +201,7 @@ impl ApnsClient {
                     return Err(DeliveryError::Refused(said));
                 }
                 (ApnsDisposition::Gone, reason) => {
-                    tracing::info!(service = "apns", reason, "a push address will never work");
+                    tracing::info!(service = "apns", reason, "a push address is invalid");
                     return Err(DeliveryError::Gone);
                 }
                 (ApnsDisposition::Later, _) => return Err(DeliveryError::Later(asked)),

@@ -17,7 +17,7 @@ async fn claim(line: &mut Line, offer: &Offer) {
 }
 
 /// Shows the challenge of an offer, which the phone acknowledges.
-async fn challenge(line: &mut Line, offer: &Offer) -> Challenge {
+async fn challenged(line: &mut Line, offer: &Offer) -> Challenge {
     let challenge = a_challenge(offer);
     line.challenge(&challenge).await;
     line.acked(AckOf::Challenge).await;
@@ -41,8 +41,8 @@ async fn sees_accepted(stage: &mut Stage) {
 
 #[tokio::test]
 async fn a_ceremony_with_a_code_runs_from_offer_to_end() {
-    let (relay, mut stage, mut line, offer) = claimed(Faults::none()).await;
-    let challenge = challenge(&mut line, &offer).await;
+    let (_relay, mut stage, mut line, offer) = claimed(Faults::none()).await;
+    let challenge = challenged(&mut line, &offer).await;
     assert_eq!(line.card().await, None);
     // Byte for byte, blanks included.
     assert_eq!(line.answered().await, (challenge.attempt, credential(1)));
@@ -63,7 +63,7 @@ async fn without_a_code_the_person_only_holds_the_card() {
     let relay = ScriptedRelay::new().await;
     let stage = relay.phone(Arc::new(Codes::default()), Faults::none());
     let mut line = relay.welcomed().await;
-    let challenge = challenge(&mut line, &an_offer(0)).await;
+    let challenge = challenged(&mut line, &an_offer(0)).await;
     assert_eq!(line.card().await, None);
     assert_eq!(line.answered().await.0, challenge.attempt);
     assert_eq!(stage.card.signatures(), 1);
@@ -74,7 +74,7 @@ async fn nothing_is_signed_before_the_person_agrees() {
     let relay = ScriptedRelay::new().await;
     let mut stage = relay.phone(Arc::new(Waits), Faults::none());
     let mut line = relay.welcomed().await;
-    let challenge = challenge(&mut line, &an_offer(0)).await;
+    let challenge = challenged(&mut line, &an_offer(0)).await;
     stage
         .sees("the challenge", |event| {
             matches!(event, PhoneEvent::Challenged { again: false, .. }).then_some(())
@@ -88,14 +88,14 @@ async fn nothing_is_signed_before_the_person_agrees() {
 
 #[tokio::test]
 async fn the_same_attempt_is_signed_once_and_another_anew() {
-    let (relay, stage, mut line, offer) = claimed(Faults::none()).await;
-    let challenge = challenge(&mut line, &offer).await;
+    let (_relay, stage, mut line, offer) = claimed(Faults::none()).await;
+    let challenge = challenged(&mut line, &offer).await;
     assert_eq!(line.card().await, None);
     line.answered().await;
     line.challenge(&challenge).await;
     // On the same socket the answer is on its way already: an ack, and nothing more.
     line.acked(AckOf::Challenge).await;
-    let another = challenge(&mut line, &offer).await;
+    let another = challenged(&mut line, &offer).await;
     assert_eq!(line.card().await, None);
     assert_eq!(line.answered().await, (another.attempt, credential(2)));
     assert_eq!(stage.card.signatures(), 2);
@@ -104,7 +104,7 @@ async fn the_same_attempt_is_signed_once_and_another_anew() {
 #[tokio::test]
 async fn an_answer_is_repeated_byte_for_byte_on_every_socket_until_it_is_accepted() {
     let (relay, mut stage, mut line, offer) = claimed(Faults::drops(&[DropAt::AnswerSent])).await;
-    let challenge = challenge(&mut line, &offer).await;
+    let challenge = challenged(&mut line, &offer).await;
     assert_eq!(line.card().await, None);
     let first = line.answered().await;
     assert!(line.is_gone().await);
@@ -233,10 +233,10 @@ async fn a_refused_code_is_asked_for_again() {
 
 #[tokio::test]
 async fn what_the_relay_could_not_take_is_sent_again() {
-    let (relay, stage, mut line, offer) = claimed(Faults::none()).await;
+    let (_relay, stage, mut line, offer) = claimed(Faults::none()).await;
     line.refuse(offer.ceremony_id, FrameErrorCode::Unavailable).await;
     assert_eq!(line.claimed().await, "271828");
-    let challenge = challenge(&mut line, &offer).await;
+    challenged(&mut line, &offer).await;
     assert_eq!(line.card().await, None);
     let first = line.answered().await;
     line.refuse(offer.ceremony_id, FrameErrorCode::Unavailable).await;
@@ -246,8 +246,8 @@ async fn what_the_relay_could_not_take_is_sent_again() {
 
 #[tokio::test]
 async fn a_lost_tag_is_told_and_tapped_again() {
-    let (relay, _stage, mut line, offer) = claimed(Faults::tag_lost()).await;
-    challenge(&mut line, &offer).await;
+    let (_relay, _stage, mut line, offer) = claimed(Faults::tag_lost()).await;
+    challenged(&mut line, &offer).await;
     let taps = [line.card().await, line.card().await, line.card().await];
     assert_eq!(taps, [None, Some(600), None]);
     assert_eq!(line.answered().await.1, credential(1));
@@ -256,8 +256,8 @@ async fn a_lost_tag_is_told_and_tapped_again() {
 #[tokio::test]
 async fn a_wrong_pin_or_a_missing_credential_is_not_tapped_again() {
     for (faults, number) in [(Faults::wrong_pin(), 608), (Faults::no_credential(), 602)] {
-        let (relay, stage, mut line, offer) = claimed(faults).await;
-        challenge(&mut line, &offer).await;
+        let (_relay, stage, mut line, offer) = claimed(faults).await;
+        challenged(&mut line, &offer).await;
         assert_eq!([line.card().await, line.card().await], [None, Some(number)]);
         line.end(offer.ceremony_id, Outcome::Failed).await;
         line.acked(AckOf::Closed).await;
@@ -272,7 +272,7 @@ async fn an_error_of_the_card_itself_is_told_and_left_to_the_person() {
     stage.card.errors.lock().unwrap().push_back(607);
     let mut line = relay.welcomed().await;
     claim(&mut line, &offer).await;
-    challenge(&mut line, &offer).await;
+    challenged(&mut line, &offer).await;
     assert_eq!([line.card().await, line.card().await], [None, Some(607)]);
     stage.handle.decide(offer.ceremony_id, Decision::HoldCard).await;
     assert_eq!(line.card().await, None);
@@ -281,9 +281,9 @@ async fn an_error_of_the_card_itself_is_told_and_left_to_the_person() {
 
 #[tokio::test]
 async fn a_withheld_card_waits_for_the_script() {
-    let (relay, stage, mut line, offer) =
+    let (_relay, stage, mut line, offer) =
         claimed(Faults { withhold_card: true, ..Faults::none() }).await;
-    challenge(&mut line, &offer).await;
+    challenged(&mut line, &offer).await;
     stage.handle.decide(offer.ceremony_id, Decision::NotMe).await;
     let DeviceFrame::Decline(no) = line.frame().await else { panic!() };
     assert_eq!(no.reason, DeclineReason::NotMe);
@@ -312,7 +312,7 @@ async fn an_answer_can_be_sent_twice_in_the_same_or_in_other_bytes() {
     for second in [SecondAnswer::Same, SecondAnswer::Different] {
         let faults = Faults { second_answer: Some(second), ..Faults::none() };
         let (relay, stage, mut line, offer) = claimed(faults).await;
-        challenge(&mut line, &offer).await;
+        challenged(&mut line, &offer).await;
         assert_eq!(line.card().await, None);
         let (first, again) = (line.answered().await.1, line.answered().await.1);
         assert_eq!(first == again, second == SecondAnswer::Same);

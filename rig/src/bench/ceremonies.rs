@@ -137,7 +137,7 @@ async fn ceremony(
         options: Default::default(),
     };
     let opened = server.initiator.open(&body, &random::token()).await.map_err(Failure::failed)?;
-    let code = opened.code.ok_or_else(|| Failure::failed("a ceremony came without a code"))?;
+    let code = opened.code.ok_or_else(|| Failure::failed("a ceremony has no code"))?;
     phones_online.codes.provide(opened.id, code);
     // The highest step is claimed to be known, so only the outcome ends the poll.
     let wait = LongPoll { seconds: 55, since: u32::MAX };
@@ -148,7 +148,7 @@ async fn ceremony(
             Status::Ended(Outcome::Succeeded) => return Ok(()),
             Status::Ended(outcome) => {
                 let outcome = crate::demo::narrate::outcome_text(outcome, view.reason);
-                return Err(Failure::failed(format!("a ceremony ended otherwise: {outcome}")));
+                return Err(Failure::failed(format!("a ceremony ended as {outcome}")));
             }
         }
     }

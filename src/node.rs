@@ -1,5 +1,5 @@
-//! One node of the relay: its ceremonies and their delivery, started over the same store, bus, clock
-//! and push services, whichever these are. It wires the rooms together and decides nothing.
+//! One node of the relay: its ceremonies and their delivery, started over the same store, bus,
+//! clock and push services. It wires the rooms together and decides nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,7 +103,8 @@ impl Relay {
     /// Starts a node: it follows the bus and the clock, takes up every open ceremony as it is stored,
     /// and removes what has passed its retention, until the tasks are stopped.
     ///
-    /// Taking up runs beside new work, so that a full store does not keep the node from serving;
+    /// Recovery runs concurrently with new work, so that a full store does not keep the node from
+    /// serving;
     /// [`Ceremonies::recovered`] waits for it.
     #[must_use]
     pub fn start(dependencies: Dependencies, limits: RelayLimits) -> Self {
@@ -133,7 +134,8 @@ impl Relay {
             let tasks = tasks.clone();
             async move {
                 while let Some(ceremony) = recovery.next().await {
-                    // Its device may be back already, from before this node knew what is open.
+                    // Its device may have reconnected before this node had read the open
+                    // ceremonies.
                     delivery.look_until_unchanged(&ceremony).await;
                 }
                 retention::sweep_forever(&*store, &*clock, &tasks).await;

@@ -174,7 +174,7 @@ fn complain(text: &str) {
     eprintln!("fido-relay: {text}");
 }
 
-/// Prints a remark to standard error, beside the output for programs.
+/// Prints a remark to standard error, apart from the output for programs.
 fn note(text: &str) {
     complain(text);
 }

@@ -28,7 +28,7 @@ impl Delivery {
             None
         })?;
         let connections = self.connections_for(&found.stored).await;
-        // What was committed while the devices were looked up is shown in its place.
+        // A commit that happens while the devices are looked up replaces what is shown.
         let newer = self.ceremonies().copy(key).filter(|copy| copy.revision > found.revision);
         let CeremonyCopy { stored: ceremony, revision, .. } = newer.unwrap_or(found);
         for connection in &connections {
@@ -102,7 +102,8 @@ impl Delivery {
             || self.rings_on(ceremony, device)
     }
 
-    /// Looks until nothing is new, beside the looks that notices cause. One that read before a change
+    /// Looks until nothing is new, in addition to the looks that notices cause. One that read
+    /// before a change
     /// and showed after it would otherwise leave a prompt that no later look takes down.
     pub(crate) async fn look_until_unchanged(&self, key: &CeremonyKey) {
         let mut seen = None;
@@ -144,7 +145,8 @@ impl Delivery {
         }
     }
 
-    /// Tells a device whose answer was accepted how the ceremony ended, if it has: also one that was
+    /// Sends the outcome to the device whose answer was accepted, if the ceremony has ended: also
+    /// one that was
     /// away when it ended.
     pub(super) fn show_end(&self, ceremony: &Ceremony, connection: &Connection) {
         if ceremony.closed().is_some() {

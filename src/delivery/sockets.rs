@@ -18,8 +18,8 @@ impl Delivery {
     /// shown by [`Delivery::show_again`]. Registered first, so that nothing falls between the two.
     ///
     /// A revocation or a key rotation between the proof and the registration found no socket here
-    /// to close or to renew, so the device is loaded once more: a device that is gone is closed, a
-    /// device whose key is no longer `proven_by` has to sign with the new one.
+    /// to close or to renew, so the device is loaded once more: a revoked device's socket is
+    /// closed; a device whose key is no longer `proven_by` must sign with the new one.
     pub async fn attach(
         &self,
         connection: &Arc<Connection>,
@@ -93,7 +93,7 @@ impl Delivery {
         self.note_sent(connection.identity(), ceremony).await;
     }
 
-    /// A prompt left for this device, over whichever road.
+    /// A prompt was sent to this device, on a socket or by pull.
     pub(super) async fn note_sent(&self, identity: &DeviceIdentity, ceremony: CeremonyId) {
         let (key, device) = (identity.ceremony_key(ceremony), identity.device);
         let advanced = self.note(&key, Event::Sent { device }).await;

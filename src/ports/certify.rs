@@ -3,7 +3,7 @@
 
 use futures::future::BoxFuture;
 
-/// The four calls, whatever alias they were made by.
+/// The four calls, under any of their aliases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CertifyStep {
     /// `attestation/options`: begin a registration.
@@ -36,7 +36,8 @@ pub struct CertifyReply {
     pub status: u16,
     /// `Set-Cookie` headers, as [`latin1`].
     pub set_cookies: Vec<String>,
-    /// The `Content-Encoding` that `body` has all the same; `None`: it is plain.
+    /// The `Content-Encoding` of `body`, if it has one in spite of the request; `None`: it is
+    /// plain.
     pub content_encoding: Option<String>,
     pub body: Vec<u8>,
 }

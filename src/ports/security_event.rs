@@ -1,4 +1,4 @@
-//! Security events: what happened beside the ceremonies.
+//! Security events: events outside of ceremonies.
 
 use fido_relay_proto::http::PushService;
 use fido_relay_proto::{
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::prompt_limits::SuppressionReason;
 use crate::rfc3339;
 
-/// Something beside ceremonies that a security team wants to know. No secret is part of it.
+/// An event outside of ceremonies that a security team needs. No secret is part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityEvent {
     /// First, so that an entry begins with its `event`.
@@ -84,7 +84,7 @@ pub enum SecurityEventKind {
         /// The initiator that did it.
         client_id: ClientId,
     },
-    /// A device has a new key; the one before authenticates nothing any more.
+    /// A device has a new key; the previous key authenticates nothing any more.
     DeviceKeyRotated { device_id: DeviceId, username: Username },
     /// A device set the address by which it is woken.
     PushSet {

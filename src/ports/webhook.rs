@@ -10,7 +10,7 @@ use url::Url;
 pub enum Registrar {
     /// An initiator: its hosts must be on the operator's list.
     Client,
-    /// The operator, who may name any host. Addresses are checked all the same.
+    /// The operator, who may name any host. Addresses are checked nevertheless.
     Operator,
 }
 
@@ -22,7 +22,7 @@ pub struct OutgoingRequest {
     pub registrar: Registrar,
     /// Header names in lower case and their values.
     pub headers: Vec<(&'static str, String)>,
-    /// What is sent, as it is.
+    /// The exact bytes to send.
     pub body: Vec<u8>,
 }
 
@@ -34,11 +34,11 @@ impl std::fmt::Debug for OutgoingRequest {
     }
 }
 
-/// An endpoint's answer, whatever it was.
+/// An endpoint's answer, of any status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
     pub status: u16,
-    /// When it wants the next delivery.
+    /// When the endpoint accepts the next delivery.
     pub retry_after: Option<RetryAfter>,
 }
 
@@ -71,12 +71,13 @@ pub enum Unsent {
     /// No connection, no good certificate, or it broke off.
     #[error("unreachable")]
     Unreachable,
-    /// The host or one of its addresses is not to be connected to; nobody was.
+    /// The host or one of its addresses is forbidden; no connection was made.
     #[error("not to be connected to")]
     Forbidden,
 }
 
-/// Why an endpoint cannot be registered. The texts are for whoever registers it and repeat nothing.
+/// Why an endpoint cannot be registered. The texts are for the registering operator or initiator,
+/// and repeat no input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsendable {
     /// No URL, or one that a parser would rewrite.

@@ -203,7 +203,8 @@ impl PullProofs {
     }
 }
 
-/// Who a proof says that it is of, before it is verified: only to find the key that it must verify
+/// The device id that a proof claims, before it is verified: only to find the key that it must
+/// verify
 /// with.
 ///
 /// # Errors

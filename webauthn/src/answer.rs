@@ -72,7 +72,7 @@ impl Answer {
             return Err(VerifyError::CredentialId);
         }
         let inner = json.response;
-        // An attestation object comes with authenticator data beside it from newer clients; the
+        // Newer clients send authenticator data in addition to the attestation object; the
         // object is what counts.
         let response = match (inner.attestation_object, inner.authenticator_data, inner.signature) {
             (Some(object), _, _) => Response::Attestation { object: decode(&object)? },

@@ -7,7 +7,7 @@ use crate::client_data::{self, ClientData};
 use crate::cose::PublicKey;
 use crate::failure::VerifyError;
 
-/// What was kept of an answer.
+/// The stored part of an answer.
 #[derive(Clone, Copy, Debug)]
 pub enum StoredAnswer<'a> {
     /// An authentication's: the signature is verified with this COSE key.
@@ -59,7 +59,7 @@ pub struct CreatedCredential {
     pub attested_by: AttestationSigner,
 }
 
-/// Verifies the signature over an answer and reads what was signed.
+/// Verifies the signature over an answer and returns the signed data.
 ///
 /// # Errors
 /// [`VerifyError`].

@@ -35,7 +35,7 @@ ENDED = {
     "declined": Words(
         "Declined on your phone",
         "The answer on the phone was “No”. Nothing was done.",
-        "If that was a slip, start again.",
+        "If that was a mistake, start again.",
     ),
     "not_me": Words(
         "Reported on your phone",
@@ -45,7 +45,7 @@ ENDED = {
     ),
     "rejected": Words(
         "The card was not accepted",
-        "Your card answered, but the answer did not fit what is registered for you.",
+        "Your card answered, but it is not the card that is registered for you.",
         "Use the card that you registered here, and start again.",
     ),
     "clone_suspected": Words(
@@ -55,7 +55,7 @@ ENDED = {
     ),
     "wrong_code": Words(
         "The code was wrong",
-        "The code was typed wrongly three times, so it is void now.",
+        "The code was wrong three times, so it is void now.",
         "Start again and type the new code. The bank never asks you to read it out.",
     ),
     "card": Words(
@@ -66,13 +66,13 @@ ENDED = {
     ),
     "service": Words(
         "That did not work",
-        "The service that checks cards could not take part. Nothing was done.",
+        "The service that verifies cards did not work. Nothing was done.",
         "Try again in a few minutes.",
     ),
     "expired": Words(
         "Time ran out",
         "This was not finished on the phone in time. Nothing was done.",
-        "Have the phone and the card at hand, and start again. After several requests in a row "
+        "Take the phone and the card, and start again. After several requests in a row "
         "the phone stays silent for a while: then wait some minutes first.",
     ),
     "cancelled": Words("Cancelled", "You stopped this before it was finished. Nothing was done."),

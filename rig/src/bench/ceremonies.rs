@@ -122,7 +122,7 @@ async fn ceremony(
 ) -> Result<(), Failure> {
     let body = phones::opening(user, ceremony_type)?;
     let opened = server.initiator.open(&body, &random::token()).await.map_err(Failure::failed)?;
-    let code = opened.code.ok_or_else(|| Failure::failed("a ceremony came without a code"))?;
+    let code = opened.code.ok_or_else(|| Failure::failed("a ceremony has no code"))?;
     phones_online.codes.provide(opened.id, code);
     // The highest step is claimed to be known, so only the outcome ends the poll.
     let wait = LongPoll { seconds: 55, since: u32::MAX };
@@ -133,7 +133,7 @@ async fn ceremony(
             Status::Ended(Outcome::Succeeded) => return Ok(()),
             Status::Ended(outcome) => {
                 let outcome = crate::demo::narrate::outcome_text(outcome, view.reason);
-                return Err(Failure::failed(format!("a ceremony ended otherwise: {outcome}")));
+                return Err(Failure::failed(format!("a ceremony ended as {outcome}")));
             }
         }
     }

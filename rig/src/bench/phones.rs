@@ -131,8 +131,8 @@ impl ConnectedPhones {
             }
             if tokio::time::timeout(STUCK, self.online.changed.notified()).await.is_err() {
                 return Err(Failure::failed(format!(
-                    "{online} phones are connected and {} tries failed; the others do not get \
-                     through (does `ulimit -n` allow so many sockets, for both processes?)",
+                    "{online} phones are connected and {} tries failed (does `ulimit -n` allow so \
+                     many sockets, for both processes?)",
                     self.lost(),
                 )));
             }

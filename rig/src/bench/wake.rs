@@ -142,7 +142,7 @@ async fn start_sleepers(
             asleep.1.notified().await;
         }
     };
-    let late = |_| Failure::failed("some phones do not get to sleep");
+    let late = |_| Failure::failed("some phones do not fall asleep");
     tokio::time::timeout(ASLEEP_WITHIN, all).await.map_err(late)
 }
 

@@ -71,7 +71,7 @@ fn figures(
 ) -> Result<(&'static str, Latencies, Latencies), Failure> {
     let closed: HashMap<_, _> = known.iter().map(|(id, known)| (*id, known.closed)).collect();
     let since = |(id, answered): &(CeremonyId, UnixMillis)| {
-        let closed = closed.get(id).ok_or_else(|| Failure::failed("nobody heard of an end"))?;
+        let closed = closed.get(id).ok_or_else(|| Failure::failed("no watcher got an outcome"))?;
         Ok(Duration::from_millis(answered.millis_since(*closed)))
     };
     let answered: Vec<_> = answers.iter().map(since).collect::<Result<_, Failure>>()?;
@@ -130,7 +130,7 @@ async fn delivered(
         let mut known = Vec::new();
         while known.len() < ceremonies.len() * EACH {
             let Some((here, WebhookBody { news, timestamp })) = endpoints.next().await else {
-                return Err(Failure::failed("the endpoints are gone"));
+                return Err(Failure::failed("the webhook endpoints stopped"));
             };
             if let WebhookNews::CeremonyClosed { id, .. } = news {
                 known.push((id, OutcomeSeen::at(here, Some(&timestamp))?));

@@ -212,7 +212,7 @@ impl Bank {
     }
 
     /// The proven outcome, read with the bank's own key: a page's "succeeded" means nothing to a bank.
-    /// `session` is that of the browser that asks.
+    /// `session` belongs to the requesting browser.
     ///
     /// # Errors
     /// [`BankError`].

@@ -283,7 +283,8 @@ fn open_error(path: PathBuf, error: redb::Error) -> StoreOpenError {
     StoreOpenError::Damaged { path, reason }
 }
 
-/// Whether the error shows that the file's content is not what was written: redb says so, a table
+/// Whether the error shows that the file's content was changed after it was written: redb says so,
+/// a table
 /// that every opening makes is missing, or a panic has poisoned the library's state.
 fn is_damage(error: &redb::Error) -> bool {
     if let redb::Error::Io(source) = error {

@@ -322,7 +322,7 @@ impl Writer {
         error
     }
 
-    /// Applies the log to the tables, if the disk allows it: the next opening reads what is left.
+    /// Applies the log to the tables, if the disk allows it: the next opening reads the rest.
     fn close(self) {
         let Self { layers, mut meta, log, checkpoints, .. } = self;
         if checkpoints.end() && layers.database.fenced().is_none() {

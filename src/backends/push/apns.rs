@@ -19,7 +19,7 @@ use super::settings::{ApnsSettings, PushSettings, PushSettingsError};
 use crate::ports::{Clock, Unpushable, Wake};
 use crate::security::signing_key::PrivateSigningKey;
 
-/// A notification replaces the one before.
+/// A notification replaces the previous one.
 const COLLAPSE_ID: &str = "fido-relay";
 /// Seconds for which a token is used. Apple refuses a token older than an hour, and a new one within
 /// 20 minutes.

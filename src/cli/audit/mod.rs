@@ -1,5 +1,5 @@
-//! `fido-relay audit`: verifies and exports the audit log, and verifies receipts. It reads files
-//! alone, so it works beside a running relay and on copies anywhere.
+//! `fido-relay audit`: verifies and exports the audit log, and verifies receipts. It only reads
+//! files, so it also works while a relay runs, and on copies.
 
 mod export;
 pub mod receipt;

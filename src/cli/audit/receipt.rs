@@ -46,7 +46,7 @@ pub struct VerifiedReceipt {
     pub transaction: TransactionCheck,
 }
 
-/// What was verified of a transaction.
+/// The result of a transaction's verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransactionCheck {
     /// The ceremony has no transaction.

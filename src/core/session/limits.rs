@@ -81,7 +81,7 @@ impl SessionLimits {
         DeviceFrame::decode(text)
     }
 
-    /// The limits that `welcome` tells the app.
+    /// The limits in `welcome`.
     #[must_use]
     pub fn to_wire(&self) -> SocketLimits {
         SocketLimits {

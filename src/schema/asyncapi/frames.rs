@@ -14,7 +14,7 @@ use super::{Parts, close_code, close_table, reference};
 use crate::core::session::CloseReason;
 use crate::schema::components::Components;
 
-/// Where the channel stands in the document.
+/// The channel's place in the document.
 const CHANNEL: &str = "channels/deviceSocket";
 
 /// One of each that the relay sends.

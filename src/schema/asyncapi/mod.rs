@@ -2,8 +2,8 @@
 //! point of view: it *sends* what others receive.
 //!
 //! One message per type of frame, event and webhook, split out of the derived schema of the type
-//! that the relay writes and reads with. What only prose can say stands beside the channel it is
-//! about. Schemas are those that AsyncAPI itself prescribes (JSON Schema draft 07).
+//! that the relay writes and reads with. The prose of a channel is next to that channel. Schemas
+//! are those that AsyncAPI itself prescribes (JSON Schema draft 07).
 
 mod frames;
 mod messages;
@@ -150,7 +150,7 @@ fn reference(path: &str) -> Value {
     json!({ "$ref": format!("#/{path}") })
 }
 
-/// How each close code is told.
+/// The documentation of each close code.
 fn close_code(code: u16, name: &str, meaning: &str) -> Value {
     json!({ "code": code, "reason": name, "meaning": meaning })
 }

@@ -32,7 +32,7 @@ const STEPS: [([Operation; 2], &str, bool); 4] = [
     ),
 ];
 
-/// Of every answer: an external FIDO2 server's own cookies are passed on whatever it answers.
+/// Of every answer: an external FIDO2 server's own cookies are passed on with any answer.
 const SESSION: &str = "The session: set by a begin call, and removed once it was used";
 
 pub(super) fn describe(draft: &mut OpenApiDraft) {

@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 
 use self::call::OpenApiDraft;
 
-/// What is true of every call.
+/// Statements about every call.
 const ABOUT: &str = "Relays FIDO2 ceremonies from a web page to a card that only the user's phone \
 can read. A backend opens a ceremony, the page shows its code, the person types it into the app and \
 holds the card to the phone; the backend then reads one outcome and a signed result.

@@ -5,7 +5,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fido_relay_proto::{Problem, ProblemCode};
 
-use crate::app::ceremonies::{AdvanceError, OpenError, OpenLimitReached, OpenRefusal};
+use crate::app::ceremonies::{AdvanceError, OpenError, OpenLimitReached, OpenRefusal, ViewRefusal};
 use crate::app::clients::MissingScope;
 use crate::edge::listener::ListenerRefusal;
 use crate::ports::StoreError;
@@ -105,6 +105,15 @@ impl From<TooFast> for ProblemResponse {
 impl From<MissingScope> for ProblemResponse {
     fn from(missing: MissingScope) -> Self {
         Problem::new(ProblemCode::ScopeMissing).with_detail(missing.to_string()).into()
+    }
+}
+
+impl From<ViewRefusal> for ProblemResponse {
+    fn from(refusal: ViewRefusal) -> Self {
+        match refusal {
+            ViewRefusal::Scope(missing) => missing.into(),
+            ViewRefusal::NotFound | ViewRefusal::TicketVoid => refusal.code().into(),
+        }
     }
 }
 

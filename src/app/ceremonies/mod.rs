@@ -31,6 +31,7 @@ mod recovery;
 mod slots;
 mod user_agent;
 mod view;
+mod viewer;
 
 use std::fmt;
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub use self::record::store_all;
 pub use self::record::{CeremonyKey, newest_time};
 pub use self::slots::{OpenLimitReached, OpenLimits};
 pub use self::view::{CeremonyEnd, CeremonySnapshot, ProgressEvent, VisibleSteps};
+pub use self::viewer::{ViewRefusal, Viewer, VisibleParts};
 
 pub(crate) use self::claims::ClaimOutcome;
 pub(crate) use self::copies::CeremonyCopy;

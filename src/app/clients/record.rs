@@ -180,9 +180,8 @@ impl Client {
         self.allow_from.is_empty() || self.allow_from.iter().any(|net| net.contains(&address))
     }
 
-    /// Whether a page of this origin, as the browser named it, is one of the client's.
     #[must_use]
-    pub fn has_page(&self, origin: &str) -> bool {
+    pub(super) fn has_page(&self, origin: &str) -> bool {
         self.page_origins.iter().any(|listed| listed.as_str() == origin)
     }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 use fido_relay::backends::embedded::{FileStore, StoreFile, StoreOptions};
 use fido_relay::ports::Store;
 use fido_relay::serve;
-use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::FrameErrorCode;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{Outcome, Phase};
@@ -231,8 +230,8 @@ async fn a_program_that_cannot_write_is_not_ready_and_is_again_once_it_can() {
 
     // The audit log would make it unready for a reason of its own.
     let home = Home::new(&[("FIDO_RELAY_AUDIT__ENABLED", "false")]);
-    let (key, tasks) = (home.api_key().await, Tasks::default());
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let key = home.api_key().await;
+    let relay = ChildRelay::start(&home).await;
     let bank = relay.initiator(&key);
     let id = Pid::from_raw(relay.id().try_into().unwrap());
     let files_up_to = |current| {

@@ -44,7 +44,7 @@ async fn ignore(phone: &mut TestPhone) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_interleaved_ceremonies_with_a_real_server_cross_no_session() {
     let what = "500 interleaved ceremonies through the relay";
-    let Some(server) = Fido2Server::start(what, &[]) else { return };
+    let Some(server) = Fido2Server::start(what, &[]).await else { return };
     let relay = TestRelay::start_with(|config| {
         upstream_at(server.url())(config);
         roomy(config);

@@ -19,9 +19,9 @@ use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{Binding, CeremonyId, DeviceFrame, DeviceId, Outcome, RelayFrame, TenantId};
 use serde_json::value::RawValue;
 
-use crate::support::acts::add_device;
+use crate::support::acts::{add_device, device};
 use crate::support::bare_relay::BareRelay;
-use crate::support::handset::{Handset, a_device, refused};
+use crate::support::handset::{Handset, refused};
 use crate::support::paper_push::{PaperPush, target};
 
 /// Longer than the bus, a look and a report take.
@@ -55,7 +55,7 @@ impl Stage {
     /// A new phone of this user's with a push address and no socket.
     async fn sleeper(&self, username: &str, token: &str) -> Device {
         let id = DeviceId::from_bytes(random::bytes());
-        let device = Device { push: Some(target(token)), ..a_device(id, username) };
+        let device = Device { push: Some(target(token)), id, ..device(username) };
         add_device(&*self.relay.store, &device).await;
         device
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{Outcome, RelayFrame};
 use fido_relay_rig::phone::Paired;
@@ -114,8 +113,7 @@ async fn hostile_frames_over_sockets_neither_stop_the_relay_nor_fill_its_memory(
         ("FIDO_RELAY_LIMITS__FRAMES_BURST", "10000"),
     ]);
     let key = home.api_key().await;
-    let tasks = Tasks::default();
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let relay = ChildRelay::start(&home).await;
     let bank = relay.initiator(&key);
     let (ada, _) = pair(&bank, "ada").await;
     let mut devices = Vec::new();

@@ -32,6 +32,7 @@ pub(super) fn broken(history: &[Seen]) -> Vec<String> {
         succeeded_only_if_the_server_said_so(history, id, &mut broken);
         an_accepted_answer_is_never_lost(history, id, &mut broken);
     }
+    a_code_that_died_is_repeated(history, &mut broken);
     completed_at_most_once(history, &mut broken);
     indeterminate_only_between_intent_and_verdict(history, &mut broken);
     broken
@@ -165,6 +166,14 @@ fn no_challenge_before_the_code(history: &[Seen], of: CeremonyId, broken: &mut V
         }
         (None, Some(_)) => broken.push("I8: a challenge without a code".into()),
         _ => {}
+    }
+}
+
+/// At [`Point::Claimed`] the code is taken and nothing of it is stored: the phone sends it again.
+fn a_code_that_died_is_repeated(history: &[Seen], broken: &mut Vec<String>) {
+    let claims = history.iter().filter(|seen| matches!(seen, Seen::Claimed(_))).count();
+    if history.contains(&Seen::Killed(Some(Point::Claimed))) && claims < 2 {
+        broken.push("a code was stored before the relay was killed with it".into());
     }
 }
 
@@ -338,6 +347,13 @@ mod tests {
     fn a_challenge_before_or_without_the_code_is_seen() {
         breaks(&with(&Seen::Claimed(ID), &[]), "I8: a challenge without a code");
         breaks(&with(&Seen::Offered(ID), &[challenged("c2")]), "I8: a challenge before the code");
+    }
+
+    #[test]
+    fn a_code_that_was_stored_too_early_is_seen() {
+        let killed = Seen::Killed(Some(Point::Begun));
+        let history = with(&killed, &[Seen::Killed(Some(Point::Claimed))]);
+        breaks(&history, "a code was stored before");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::history::{PATIENCE, Recorder, Seen};
-use super::process::Place;
+use super::place::Place;
 use crate::support::agreeable::{agrees, is_completion};
 use crate::support::relay::http;
 use crate::support::scripted_upstream::{Received, Reply, ScriptedUpstream};

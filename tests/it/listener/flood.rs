@@ -195,7 +195,7 @@ async fn ten_thousand_who_never_come_to_the_point_are_gone_and_nobody_waits_for_
     ]);
     let key = home.api_key().await;
     let tasks = Tasks::default();
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let relay = ChildRelay::start(&home).await;
     let mut people = People::with_phones(relay.initiator(&key)).await;
     let calm = people.window().await.max(people.window().await);
     #[cfg(target_os = "linux")]

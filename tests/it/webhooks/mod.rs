@@ -5,15 +5,14 @@ mod changes;
 mod cuts;
 pub(crate) mod receiver;
 
-use std::process::Stdio;
-
 use fido_relay::ports::Bucket;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::webhook::{CreatedWebhook, DeliveryList, TestedWebhook, WebhookList};
 use fido_relay_proto::{Binding, CeremonyId};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 
+use crate::support::child::run_with;
 use crate::support::figures::Figures;
 use crate::support::needs;
 use crate::support::relay::{Initiator, TestRelay};
@@ -45,12 +44,6 @@ async fn officially_verified(
     received: &Received,
 ) -> Value {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/webhooks/verify.py");
-    let mut verifier = tokio::process::Command::new(python)
-        .arg(script)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
     let public_key = made.webhook.keys.iter().find_map(|key| key.public_key.clone());
     let line = json!({
         "secret": made.secret,
@@ -58,12 +51,7 @@ async fn officially_verified(
         "headers": received.headers,
         "body": received.body,
     });
-    let mut stdin = verifier.stdin.take().unwrap();
-    stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
-    drop(stdin);
-    let told = verifier.wait_with_output().await.unwrap();
-    assert!(told.status.success());
-    serde_json::from_slice(&told.stdout).unwrap()
+    run_with(Command::new(python).arg(script), &format!("{line}\n")).await.json()
 }
 
 #[tokio::test]

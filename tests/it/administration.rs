@@ -25,7 +25,7 @@ use fido_relay_proto::TenantId;
 use fido_relay_proto::http::Scope;
 use rustix::process::Signal;
 
-use crate::support::acts::at_rest;
+use crate::support::actions::app_on;
 use crate::support::child::{self, Exit, fido_relay_at};
 use crate::support::child_relay::{ChildRelay, Home};
 
@@ -52,7 +52,7 @@ fn serve_admin(data_dir: &Path) -> (Clients, Tasks) {
     let app = App {
         public_url: "https://relay.example".to_owned(),
         revocations: Arc::new(RevocationList::open(&list).unwrap()),
-        ..at_rest(store)
+        ..app_on(store)
     };
     let admin = Admin { tenant: TenantId::default(), app, relay: None };
     AdminSocket::bind(data_dir).unwrap().serve(operator::router(admin), &tasks);

@@ -14,7 +14,7 @@ use fido_relay::ports::{
 use fido_relay_proto::device::NoticeEvent;
 use fido_relay_proto::{Binding, CardId, DeviceId, NodeId, Outcome, Reason, TenantId, Username};
 
-use crate::support::acts::{add_device, device, events};
+use crate::support::actions::{add_device, device, events};
 use crate::support::bare_relay::BareRelay;
 use crate::support::faulty_store::{Faults, FaultyStore};
 

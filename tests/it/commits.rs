@@ -18,7 +18,7 @@ use fido_relay_proto::{
     AttemptId, Binding, ConnectionId, DeviceId, Outcome, Phase, RelayFrame, TenantId, Username,
 };
 
-use crate::support::acts::{add_device, device};
+use crate::support::actions::{add_device, device};
 use crate::support::bare_relay::BareRelay;
 use crate::support::faulty_store::{Faults, FaultyStore, refused};
 

@@ -14,7 +14,7 @@ use fido_relay::ports::{
 use fido_relay::serve::{REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE};
 use fido_relay_proto::{PlainText, TenantId};
 
-use crate::support::acts::{add_device, device};
+use crate::support::actions::{add_device, device};
 use crate::support::child::{Exit, run};
 use crate::support::child_relay::Home;
 use crate::support::relay::TestRelay;

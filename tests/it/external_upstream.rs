@@ -8,7 +8,7 @@ use fido_relay_proto::http::{CeremonyView, Status};
 use fido_relay_proto::{Outcome, Reason};
 use serde_json::{Value, json};
 
-use crate::support::agreeable::CREATION_OPTIONS;
+use crate::support::accepting_server::CREATION_OPTIONS;
 use crate::support::authority::{Authority, put};
 use crate::support::fido2_server::{Fido2Server, Make};
 use crate::support::relay::TestRelay;

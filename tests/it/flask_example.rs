@@ -20,7 +20,7 @@ use self::bank::Bank;
 use self::visitor::Visitor;
 use crate::demo::browser::{Browser, DARK, LIGHT, NARROW};
 use crate::python_client::passes_all;
-use crate::support::acts::operator;
+use crate::support::actions::operator;
 use crate::support::needs;
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
 

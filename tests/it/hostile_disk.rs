@@ -20,8 +20,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use crate::support::agreeable::{
-    CREATION_OPTIONS, agrees, completions, is_completion, upstream_at,
+use crate::support::accepting_server::{
+    CREATION_OPTIONS, accepted_answer, completions, is_completion, upstream_at,
 };
 use crate::support::child_relay::{ChildRelay, Home};
 use crate::support::relay::{Initiator, TestRelay};
@@ -114,7 +114,7 @@ impl StorageBackend for OnDisk {
 fn registrar() -> ScriptedUpstream {
     ScriptedUpstream::listening(|number, request| {
         Reply::Answer(match is_completion(request) {
-            true => agrees(number, request),
+            true => accepted_answer(number, request),
             false => Answer::json(200, CREATION_OPTIONS).with("Set-Cookie", "session=1"),
         })
     })

@@ -23,8 +23,8 @@ use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-use crate::support::acts::operator;
-use crate::support::agreeable::{agreeable, completions, upstream_at};
+use crate::support::accepting_server::{accepting_server, completions, upstream_at};
+use crate::support::actions::operator;
 use crate::support::child;
 use crate::support::needs::{self, Node};
 use crate::support::relay::{Initiator, Place, TestRelay};
@@ -105,7 +105,7 @@ impl Remote {
 /// server was asked for a verdict.
 async fn run(node: &Node, file: &str, change: impl FnOnce(&mut Config)) -> usize {
     build(node).await;
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let agree = upstream_at(&upstream.url());
     let relay = TestRelay::start_with(|config| {
         agree(config);

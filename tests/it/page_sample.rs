@@ -19,7 +19,7 @@ use tokio::process::Command;
 
 use crate::demo::audit::AUDIT;
 use crate::demo::browser::{Browser, LIGHT, NARROW_DARK};
-use crate::support::acts::operator;
+use crate::support::actions::operator;
 use crate::support::child::ChildProcess;
 use crate::support::needs;
 use crate::support::relay::{CardInHand, Initiator, TestPhone, TestRelay};

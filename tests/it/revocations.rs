@@ -22,7 +22,7 @@ use fido_relay_proto::{ConnectionId, DeviceId, TenantId};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::support::acts::{add_device, device, events, of_world, operator};
+use crate::support::actions::{add_device, app_of, device, events, operator};
 use crate::support::bare_relay::BareRelay;
 use crate::support::faulty_store::{Faults, FaultyStore, refused};
 use crate::support::raw_socket::{RawSocket, text};
@@ -173,7 +173,7 @@ impl Deaf {
     }
 
     fn app(&self) -> App {
-        of_world(self.nodes[0].dependencies())
+        app_of(self.nodes[0].dependencies())
     }
 
     async fn paired(&self) -> DeviceIdentity {

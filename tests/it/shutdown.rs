@@ -22,8 +22,8 @@ use serde_json::value::RawValue;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
-use crate::support::acts::{add_device, device};
-use crate::support::agreeable::{CREDENTIAL, agreeable, completions};
+use crate::support::accepting_server::{CREDENTIAL, accepting_server, completions};
+use crate::support::actions::{add_device, device};
 use crate::support::child_relay::{ChildRelay, Home};
 use crate::support::own_port::OwnPort;
 use crate::support::relay::Initiator;
@@ -39,9 +39,9 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const EXIT_LIMIT: Duration = Duration::from_secs(30);
 
 /// Signs without looking; the FIDO2 server of this test agrees with everything.
-struct AgreeableCard;
+struct StubCard;
 
-impl Card for AgreeableCard {
+impl Card for StubCard {
     fn sign(&self, _: &Challenge) -> Result<Box<RawValue>, CardErrorCode> {
         Ok(RawValue::from_string(CREDENTIAL.to_owned()).unwrap())
     }
@@ -147,7 +147,7 @@ async fn status_of(initiator: &Initiator, opened: &OpenedCeremony) -> Status {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_terminated_relay_loses_no_open_ceremony_and_every_phone_finishes_on_the_next() {
-    let (upstream, port) = (agreeable(), OwnPort::reserve());
+    let (upstream, port) = (accepting_server(), OwnPort::reserve());
     let home = home(&upstream.url(), &port.address.to_string());
     let mut keys = Vec::new();
     for _ in 0..INITIATORS {
@@ -161,7 +161,7 @@ async fn a_terminated_relay_loses_no_open_ceremony_and_every_phone_finishes_on_t
     let pace = Backoff { base: Duration::from_millis(100), cap: Duration::from_secs(1) };
     for paired in paired {
         let told = Arc::clone(&told);
-        let phone = Phone::new(paired, Arc::new(AgreeableCard), Arc::new(codes.clone()));
+        let phone = Phone::new(paired, Arc::new(StubCard), Arc::new(codes.clone()));
         let _ = phone
             .with_backoff(pace)
             .connect_with(&tasks, Arc::new(move |_, event| told.hears(&event)));

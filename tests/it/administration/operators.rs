@@ -8,7 +8,7 @@ use fido_relay_rig::softcard::SoftCard;
 use serde_json::{Value, json};
 
 use crate::cards::goes_through;
-use crate::support::acts::events;
+use crate::support::actions::events;
 use crate::support::child::{fido_relay_at, run};
 use crate::support::key_pair::KeyPair;
 use crate::support::relay::TestRelay;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use crate::simulation::number;
-use crate::support::agreeable::agreeable;
+use crate::support::accepting_server::accepting_server;
 use crate::support::child_relay::{ChildRelay, Home, pair};
 use crate::support::own_port::OwnPort;
 use crate::support::relay::Initiator;
@@ -73,7 +73,7 @@ impl User {
 
 #[tokio::test]
 async fn no_ended_ceremony_keeps_a_later_one_from_ringing_however_the_relay_was_killed() {
-    let (port, upstream) = (OwnPort::reserve(), agreeable());
+    let (port, upstream) = (OwnPort::reserve(), accepting_server());
     let home = Home::new(&[
         ("FIDO_RELAY_LISTEN", &port.address.to_string()),
         ("FIDO_RELAY_UPSTREAM__URL", &upstream.url()),

@@ -24,7 +24,7 @@ use tokio::time::timeout;
 
 use super::history::{PATIENCE, Recorder, Seen};
 use super::place::Place;
-use crate::support::agreeable::{agrees, is_completion};
+use crate::support::accepting_server::{accepted_answer, is_completion};
 use crate::support::relay::http;
 use crate::support::scripted_upstream::{Received, Reply, ScriptedUpstream};
 
@@ -34,7 +34,7 @@ pub(super) fn server(recorder: &Recorder, killed_at: Option<Point>) -> ScriptedU
     let held = AtomicBool::new(false);
     let holds = move |point| killed_at == Some(point) && !held.swap(true, Ordering::Relaxed);
     ScriptedUpstream::listening(move |number, request| {
-        let answer = agrees(number, request);
+        let answer = accepted_answer(number, request);
         let held = if is_completion(request) {
             let held = holds(Point::CompletionInFlight);
             recorder.write(completed(request, !held));
@@ -60,9 +60,9 @@ fn completed(request: &Received, said_ok: bool) -> Seen {
 }
 
 /// Signs nothing: the server that agrees looks at the challenge alone.
-struct PaperCard;
+struct StubCard;
 
-impl Card for PaperCard {
+impl Card for StubCard {
     fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode> {
         let client_data =
             json!({ "challenge": challenge.challenge, "origin": challenge.origin }).to_string();
@@ -117,7 +117,7 @@ impl Initiator {
         let codes = Codes::default();
         let recorder = self.recorder.clone();
         let pace = Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(200) };
-        let phone = Phone::new(paired, Arc::new(PaperCard), Arc::new(codes.clone()));
+        let phone = Phone::new(paired, Arc::new(StubCard), Arc::new(codes.clone()));
         let phone = if sleeps {
             let subscription =
                 phone::PushReceiver::listen(tasks).await.unwrap().subscribe().unwrap();

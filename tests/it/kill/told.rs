@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::audit;
 use crate::simulation::number;
-use crate::support::agreeable::agreeable;
+use crate::support::accepting_server::accepting_server;
 use crate::support::child_relay::{ChildRelay, Home};
 use crate::support::own_port::OwnPort;
 use crate::support::relay::Initiator;
@@ -51,7 +51,7 @@ async fn stored(home: &Home) -> Vec<CeremonyId> {
 #[tokio::test]
 async fn each_end_is_told_under_one_id_and_logged_once_however_the_relay_was_killed() {
     let (kills, ends_each) = (number("TOLD_KILLS", KILLS), number("TOLD_ENDS", ENDS));
-    let (port, upstream) = (OwnPort::reserve(), agreeable());
+    let (port, upstream) = (OwnPort::reserve(), accepting_server());
     let receiver = Receiver::start().await;
     let (listen, url) = (port.address.to_string(), upstream.url());
     let mut variables = vec![

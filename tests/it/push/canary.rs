@@ -13,7 +13,7 @@ use serde_json::json;
 use super::far::{Far, Received};
 use super::scene::{PROJECT, Scene, TEXT, apns_target, fcm_target, target};
 use super::webpush::{AUTH, POINT};
-use crate::support::acts::{add_device, device};
+use crate::support::actions::{add_device, device};
 use crate::support::child::ChildProcess;
 use crate::support::needs;
 use crate::support::relay::TestRelay;

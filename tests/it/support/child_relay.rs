@@ -15,7 +15,7 @@ use tokio::process::Command;
 
 use super::child::{ChildProcess, Exit, fido_relay, run};
 use super::relay::{Initiator, http};
-use crate::support::acts::{at_rest, make_client};
+use crate::support::actions::{app_on, make_client};
 
 /// A data directory, and the variables of a relay on it.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Home {
         let name = PlainText::new("Example Bank").unwrap();
         let (scopes, bindings) = (Scope::ALL.to_vec(), vec![Binding::Code, Binding::None]);
         let new = NewClient { tenant: TenantId::default(), name, scopes, bindings };
-        make_client(&at_rest(Arc::new(store)), new).await.1
+        make_client(&app_on(Arc::new(store)), new).await.1
     }
 }
 

@@ -12,7 +12,7 @@ use futures::future::join_all;
 use serde_json::json;
 
 use super::roads::{Ended, Road, Told, Watching, last, told};
-use crate::support::agreeable::{CREDENTIAL, agrees, is_completion};
+use crate::support::accepting_server::{CREDENTIAL, accepted_answer, is_completion};
 use crate::support::child_relay::{ChildRelay, Home, pair};
 use crate::support::relay::Initiator;
 use crate::support::scripted_upstream::{Reply, ScriptedUpstream};
@@ -107,14 +107,14 @@ impl World {
     }
 }
 
-/// A FIDO2 server that agrees, but never answers the first completion if it is to be killed in it.
+/// A FIDO2 server that accepted_answer, but never answers the first completion if it is to be killed in it.
 fn upstream(way: Way) -> ScriptedUpstream {
     let held = AtomicBool::new(way == Way::Term);
     ScriptedUpstream::listening(move |number, request| {
         if is_completion(request) && !held.swap(true, Ordering::Relaxed) {
             return Reply::Hang;
         }
-        Reply::Answer(agrees(number, request))
+        Reply::Answer(accepted_answer(number, request))
     })
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 
 use crate::support::child::run_with;
-use crate::support::figures::Figures;
+use crate::support::metric_samples::MetricSamples;
 use crate::support::needs;
 use crate::support::relay::{Initiator, TestRelay};
 use receiver::{Received, Receiver};
@@ -257,7 +257,7 @@ async fn the_figures_tell_how_deliveries_fare() {
     }
     let url = format!("http://{}/metrics", relay.running.admin_address().unwrap());
     let text = initiator.http.get(url).send().await.unwrap().text().await.unwrap();
-    let figures = Figures::read(&text);
+    let figures = MetricSamples::read(&text);
     let figure = |name: &str| figures.sum(&format!("fido_relay_{name}"), &[]);
     assert_eq!(figure("webhooks_delivered_total"), 1.0);
     // A retry may have come before this look: its pause is drawn from zero on.

@@ -15,7 +15,7 @@ use fido_relay_proto::device::{
 use fido_relay_proto::{CeremonyId, ConnectionId, DeviceFrame, DeviceId, PlainText, RelayFrame};
 use serde_json::value::RawValue;
 
-use crate::support::acts::{add_device, device};
+use crate::support::actions::{add_device, device};
 use crate::support::bare_relay::BareRelay;
 
 /// Longer than an opening waits before it is shown, and a report before it is stored. With tokio's
@@ -23,12 +23,12 @@ use crate::support::bare_relay::BareRelay;
 const SETTLES: Duration = Duration::from_millis(200);
 
 /// A paired phone, connected.
-pub(crate) struct Handset {
+pub(crate) struct AttachedPhone {
     device: Device,
     connection: Arc<Connection>,
 }
 
-impl Handset {
+impl AttachedPhone {
     /// A new phone of this user's.
     pub(crate) async fn pair(relay: &BareRelay, username: &str) -> Self {
         let device = device(username);

@@ -34,7 +34,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tower::ServiceExt as _;
 
 use crate::canary::suite;
-use crate::support::acts::{make_client, of_world};
+use crate::support::actions::{app_of, make_client};
 use crate::support::faulty_store::{Faults, FaultyStore, refused};
 
 /// The wall clock of a world whose time is tokio's. It can be set.
@@ -166,7 +166,7 @@ impl Faults for Switch {
 }
 
 /// The relay and everything that a test may turn.
-pub(crate) struct PaperRelay {
+pub(crate) struct StubRelay {
     pub(crate) relay: Relay,
     pub(crate) fido: Arc<SlowFido>,
     pub(crate) store: Arc<Switchable>,
@@ -188,7 +188,7 @@ pub(crate) struct Came {
     pub(crate) body: Value,
 }
 
-impl PaperRelay {
+impl StubRelay {
     pub(crate) async fn start() -> Self {
         Self::start_within(crate::support::patient()).await
     }
@@ -237,7 +237,7 @@ impl PaperRelay {
         };
         let Dependencies { clock: time, tasks, .. } = relay.dependencies();
         let listener = Listener::start(ListenerSettings::default(), time, tasks).unwrap();
-        let app = of_world(relay.dependencies());
+        let app = app_of(relay.dependencies());
         let edge = Edge::new(relay.clone(), app.clone(), settings, listener, None).await.unwrap();
         let new = NewClient {
             tenant: TenantId::default(),

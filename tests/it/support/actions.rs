@@ -17,7 +17,7 @@ use fido_relay_rig::phone::DeviceKey;
 use serde_json::Value;
 
 /// Acts on a store that no relay has open.
-pub(crate) fn at_rest(store: Arc<dyn Store>) -> App {
+pub(crate) fn app_on(store: Arc<dyn Store>) -> App {
     App {
         store,
         clock: Arc::new(SystemClock),
@@ -33,13 +33,13 @@ pub(crate) fn at_rest(store: Arc<dyn Store>) -> App {
 }
 
 /// Acts on what a relay has.
-pub(crate) fn of_world(world: &Dependencies) -> App {
+pub(crate) fn app_of(world: &Dependencies) -> App {
     App {
         clock: Arc::clone(&world.clock),
         bus: Arc::clone(&world.bus),
         revocations: Arc::clone(&world.revocations),
         tasks: world.tasks.clone(),
-        ..at_rest(Arc::clone(&world.store))
+        ..app_on(Arc::clone(&world.store))
     }
 }
 

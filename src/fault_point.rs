@@ -51,6 +51,7 @@ pub enum Point {
 #[cfg(debug_assertions)]
 impl Point {
     /// In the order of a ceremony.
+    #[cfg(feature = "test-support")]
     pub const ALL: [Self; 15] = [
         Self::Received,
         Self::Stored,

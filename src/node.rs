@@ -8,13 +8,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::ceremonies::{Ceremonies, CeremonyDependencies, OpenLimits};
-use crate::app::devices::RevocationSync;
-use crate::app::retention;
+use crate::app::{RevocationSync, retention};
 use crate::core::prompt_limits::Policy;
 use crate::delivery::{Delivery, DeliveryDependencies, LocalDevices};
 use crate::journal::Journal;
 use crate::ports::{
-    Ability, Bus, Cards, Clock, Counts, Fido, Push, Revocations, Store, StoreError,
+    Bus, Cards, Clock, Counts, ExportHealth, Fido, Push, Revocations, Store, StoreError,
 };
 use crate::security::encryption::Encryptor;
 use crate::tasks::Tasks;
@@ -37,7 +36,7 @@ pub struct Dependencies {
     pub encryptor: Encryptor,
     pub journal: Journal,
     /// Whether what the journal holds is exported.
-    pub recording: watch::Receiver<Ability>,
+    pub recording: watch::Receiver<ExportHealth>,
     /// Counts what this process commits.
     pub counts: Arc<dyn Counts>,
     pub tasks: Tasks,
@@ -145,7 +144,6 @@ impl Relay {
         let devices = Arc::new(LocalDevices::new(Arc::clone(&clock), wake_after));
         let of_delivery = DeliveryDependencies {
             store: Arc::clone(&store),
-            push,
             clock: Arc::clone(&clock),
             counts: Arc::clone(&counts),
             tasks: tasks.clone(),
@@ -184,6 +182,7 @@ impl Relay {
     ///
     /// # Errors
     /// The store's.
+    #[cfg(feature = "test-support")]
     pub async fn sweep(&self) -> Result<u64, StoreError> {
         retention::sweep(&*self.dependencies.store, &*self.dependencies.clock).await
     }

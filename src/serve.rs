@@ -35,7 +35,7 @@ use crate::edge::{self, Edge};
 use crate::journal;
 use crate::metrics::Metrics;
 use crate::node::{Dependencies, Relay, RelayLimits};
-use crate::ports::{Ability, Bus, Clock, DueRule, Push, Store, StoreError, WebhookSender};
+use crate::ports::{Bus, Clock, DueRule, ExportHealth, Push, Store, StoreError, WebhookSender};
 use crate::security::encryption::{EncryptError, Encryptor};
 use crate::tasks::Tasks;
 
@@ -64,7 +64,7 @@ pub enum StartError {
     #[error(transparent)]
     Incomplete(#[from] IncompleteDirectory),
     #[error(transparent)]
-    Open(#[from] crate::backends::embedded::OpenError),
+    Open(#[from] crate::backends::embedded::StoreOpenError),
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The sealing key cannot be read or made.
@@ -74,7 +74,7 @@ pub enum StartError {
     #[error(transparent)]
     Revocations(#[from] RevocationsError),
     #[error("the audit log: {0}")]
-    Audit(#[from] crate::app::audit::StartError),
+    Audit(#[from] crate::app::audit::AuditStartError),
     /// The settings of the external FIDO2 server are invalid.
     #[error(transparent)]
     Upstream(#[from] fido_http::FidoHttpSettingsError),
@@ -121,7 +121,7 @@ impl StartError {
             }
             Self::Seal(EncryptError::File { source: error, .. })
             | Self::Revocations(RevocationsError::Io { source: error, .. })
-            | Self::Audit(crate::app::audit::StartError::Files(error))
+            | Self::Audit(crate::app::audit::AuditStartError::Files(error))
                 if error.kind() == ErrorKind::PermissionDenied =>
             {
                 Some(
@@ -178,7 +178,6 @@ pub struct RunningServer {
     app: App,
     tasks: Tasks,
     audit: Option<Audit>,
-    webhooks: Webhooks,
     admin_address: Option<SocketAddr>,
 }
 
@@ -225,6 +224,7 @@ impl PreparedServer {
 ///
 /// # Errors
 /// [`StartError`]; then nothing runs.
+#[cfg(any(feature = "rig", feature = "test-support"))]
 pub async fn start(config: Config, listener: TcpListener) -> Result<RunningServer, StartError> {
     prepare(config, listener).await?.open()
 }
@@ -242,6 +242,7 @@ pub async fn prepare(config: Config, listener: TcpListener) -> Result<PreparedSe
 ///
 /// # Errors
 /// [`StartError`]; then nothing runs.
+#[cfg(feature = "test-support")]
 pub async fn start_on(
     dependencies: ServerDependencies,
     config: Config,
@@ -322,7 +323,7 @@ async fn prepare_with(
     tasks.spawn_vital("store", async move {
         stopping.run_until_cancelled(store.damaged()).await;
     });
-    let running = RunningServer { config, relay, app, tasks, audit, webhooks, admin_address: None };
+    let running = RunningServer { config, relay, app, tasks, audit, admin_address: None };
     Ok(PreparedServer { running, listener, edge, accept })
 }
 
@@ -345,17 +346,14 @@ impl RunningServer {
     }
 
     /// The use cases for devices, pairings, initiators and cards.
+    #[cfg(any(feature = "rig", feature = "test-support"))]
     #[must_use]
     pub fn app(&self) -> &App {
         &self.app
     }
 
-    #[must_use]
-    pub fn webhooks(&self) -> &Webhooks {
-        &self.webhooks
-    }
-
     /// Address of the admin listener, if there is one.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin_address
@@ -394,6 +392,7 @@ impl RunningServer {
         }
     }
 
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn audit(&self) -> Option<&Audit> {
         self.audit.as_ref()
@@ -401,9 +400,9 @@ impl RunningServer {
 }
 
 /// Whether the audit log keeps up; without one nothing is recorded.
-fn recording(audit: Option<&Audit>) -> watch::Receiver<Ability> {
+fn recording(audit: Option<&Audit>) -> watch::Receiver<ExportHealth> {
     // A receiver keeps the last value of a dropped sender.
-    audit.map_or_else(|| watch::channel(Ability::Well).1, Audit::ability)
+    audit.map_or_else(|| watch::channel(ExportHealth::Healthy).1, Audit::health)
 }
 
 /// The duties of every kind of record.

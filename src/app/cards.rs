@@ -3,7 +3,7 @@
 
 use fido_relay_proto::{CardId, TenantId, Username};
 
-use super::devices::{ended_early, with_card_news};
+use super::devices::{ended_early, with_card_notice};
 use super::{Actor, App, RACES, RevokeError, committed};
 use crate::ports::{
     Batch, BoxFuture, CardEvents, Cards, Notice, Revocation, Revoked, SecurityEvent,
@@ -68,7 +68,7 @@ pub async fn remove_listed(
     for _ in 0..RACES {
         let Some(mut batch) = cards.removal(tenant, record).await? else { return Ok(false) };
         if let Some(event) = event {
-            batch = with_card_news(store, batch.entry(event.entry()), event).await?;
+            batch = with_card_notice(store, batch.entry(event.entry()), event).await?;
         }
         if committed(store, batch).await? {
             return Ok(true);
@@ -85,7 +85,7 @@ impl CardEvents for App {
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(async move {
             let changes = changes.entry(event.entry());
-            self.store.commit(with_card_news(&*self.store, changes, &event).await?).await?;
+            self.store.commit(with_card_notice(&*self.store, changes, &event).await?).await?;
             if let SecurityEventKind::CardRegistered { username, .. } = event.what {
                 self.bus.publish(Notice::News(event.tenant, username)).await;
             }

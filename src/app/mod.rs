@@ -14,10 +14,13 @@ pub mod event_tickets;
 pub mod keys;
 pub mod pairings;
 pub mod retention;
+mod revocation_sync;
 #[cfg(test)]
 mod tests;
 pub mod users;
 pub mod webhooks;
+
+pub use self::revocation_sync::RevocationSync;
 
 use std::sync::Arc;
 

@@ -58,8 +58,8 @@ pub struct Pairing {
 
 impl Pairing {
     /// What takes its place when it is voided.
-    fn void(&self) -> Record {
-        Record::Void { until: self.expires_at.plus_secs(LIFETIME_S) }
+    fn void(&self) -> PairingRecord {
+        PairingRecord::Void { until: self.expires_at.plus_secs(LIFETIME_S) }
     }
 }
 
@@ -73,12 +73,13 @@ struct Typed {
 }
 
 /// The rule of [`Bucket::Pairings`].
-pub const DUE: DueRule = DueRule { bucket: Bucket::Pairings, due: records::due_of::<Record> };
+pub const DUE: DueRule =
+    DueRule { bucket: Bucket::Pairings, due: records::due_of::<PairingRecord> };
 
 /// What stands in the store, under a token's hash or a code's locator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Record {
+enum PairingRecord {
     Open(Pairing),
     /// Used: kept so that a second use is told apart from a secret that never was.
     Used {
@@ -102,7 +103,7 @@ enum Record {
     },
 }
 
-impl records::Record for Record {
+impl records::Record for PairingRecord {
     fn due(&self) -> Option<Due> {
         Some(Due::removal(match self {
             Self::Open(pairing) => pairing.expires_at.plus_secs(LIFETIME_S),
@@ -133,22 +134,22 @@ pub enum PairingError {
 
 /// What a phone presents.
 #[derive(Clone, Copy)]
-pub enum Secret<'a> {
+pub enum PairingSecret<'a> {
     /// The token of the link.
     Token(&'a str),
     /// The code that the person typed, in any spelling.
     Typed(&'a str),
 }
 
-impl std::fmt::Debug for Secret<'_> {
+impl std::fmt::Debug for PairingSecret<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(hidden)")
+        f.write_str("PairingSecret(hidden)")
     }
 }
 
 /// A pairing that may be used.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct FoundPairing {
     /// What the secret stands for.
     pub pairing: Pairing,
     /// The secret's hash: what the phone's proof must name.
@@ -185,12 +186,13 @@ pub async fn open(
         client_id: actor.client_id(),
     };
     let entry = actor.entry(now, what);
-    let located = Record::Located { token_hash: key.clone(), until };
+    let located = PairingRecord::Located { token_hash: key.clone(), until };
     for _ in 0..DRAWS {
         let code = TypedCode::from_random(random::bytes());
         let typed = Typed { hash: token_hash(code.as_str()), tries_left: TRIES };
         let (tenant, username) = (actor.tenant.clone(), username.clone());
-        let pairing = Record::Open(Pairing { tenant, username, expires_at, typed: Some(typed) });
+        let pairing =
+            PairingRecord::Open(Pairing { tenant, username, expires_at, typed: Some(typed) });
         let batch = put(Batch::new(), &place(&code), Revision::ABSENT, &located)?;
         let batch = put(batch, &key, Revision::ABSENT, &pairing)?.entry(entry.clone());
         // A conflict: the locator finds another pairing.
@@ -212,7 +214,7 @@ pub async fn void_of(app: &App, actor: &Actor, username: &Username) -> Result<()
     for _ in 0..RACES {
         let mut batch = Batch::new();
         for (key, stored) in app.store.list(Bucket::Pairings, "").await? {
-            let Ok(Record::Open(pairing)) = records::decode(&stored.value) else { continue };
+            let Ok(PairingRecord::Open(pairing)) = records::decode(&stored.value) else { continue };
             if pairing.tenant == actor.tenant
                 && pairing.username == *username
                 && now < pairing.expires_at
@@ -235,7 +237,12 @@ pub async fn void_of(app: &App, actor: &Actor, username: &Username) -> Result<()
     Err(StoreError::too_many_races())
 }
 
-fn put(batch: Batch, key: &str, expected: Revision, record: &Record) -> Result<Batch, StoreError> {
+fn put(
+    batch: Batch,
+    key: &str,
+    expected: Revision,
+    record: &PairingRecord,
+) -> Result<Batch, StoreError> {
     records::put(batch, Bucket::Pairings, key, expected, record)
 }
 
@@ -250,22 +257,24 @@ fn place(code: &TypedCode) -> String {
 /// [`PairingError`].
 pub async fn look(
     store: &dyn Store,
-    secret: Secret<'_>,
+    secret: PairingSecret<'_>,
     now: UnixMillis,
-) -> Result<Found, PairingError> {
+) -> Result<FoundPairing, PairingError> {
     let token = match secret {
-        Secret::Token(token) => token,
-        Secret::Typed(typed) => return look_typed(store, typed, now).await,
+        PairingSecret::Token(token) => token,
+        PairingSecret::Typed(typed) => return look_typed(store, typed, now).await,
     };
     let key = token_hash(token);
     match records::load(store, Bucket::Pairings, &key).await? {
-        Some((Record::Open(pairing), _)) if now < pairing.expires_at => {
-            Ok(Found { pairing, hash: key.clone(), key })
+        Some((PairingRecord::Open(pairing), _)) if now < pairing.expires_at => {
+            Ok(FoundPairing { pairing, hash: key.clone(), key })
         }
-        Some((Record::Used { .. }, _)) => Err(PairingError::Used),
-        Some((Record::Open(_) | Record::Void { .. } | Record::Located { .. }, _)) | None => {
-            Err(PairingError::Unknown)
-        }
+        Some((PairingRecord::Used { .. }, _)) => Err(PairingError::Used),
+        Some((
+            PairingRecord::Open(_) | PairingRecord::Void { .. } | PairingRecord::Located { .. },
+            _,
+        ))
+        | None => Err(PairingError::Unknown),
     }
 }
 
@@ -273,27 +282,27 @@ async fn look_typed(
     store: &dyn Store,
     typed: &str,
     now: UnixMillis,
-) -> Result<Found, PairingError> {
+) -> Result<FoundPairing, PairingError> {
     let code: TypedCode = typed.parse().map_err(|_| PairingError::Unknown)?;
     let located = records::load(store, Bucket::Pairings, &place(&code)).await?;
-    let Some((Record::Located { token_hash: key, .. }, _)) = located else {
+    let Some((PairingRecord::Located { token_hash: key, .. }, _)) = located else {
         return Err(PairingError::Unknown);
     };
     let hash = token_hash(code.as_str());
     let is = |stored: &str| verify_slices_are_equal(stored.as_bytes(), hash.as_bytes()).is_ok();
     for _ in 0..RACES {
         let (mut pairing, revision) = match records::load(store, Bucket::Pairings, &key).await? {
-            Some((Record::Open(pairing), revision)) if now < pairing.expires_at => {
+            Some((PairingRecord::Open(pairing), revision)) if now < pairing.expires_at => {
                 (pairing, revision)
             }
-            Some((Record::Used { typed: Some(used), .. }, _)) if is(&used) => {
+            Some((PairingRecord::Used { typed: Some(used), .. }, _)) if is(&used) => {
                 return Err(PairingError::Used);
             }
             Some(_) | None => return Err(PairingError::Unknown),
         };
         let Some(typed) = &mut pairing.typed else { return Err(PairingError::Unknown) };
         if is(&typed.hash) {
-            return Ok(Found { pairing, hash, key });
+            return Ok(FoundPairing { pairing, hash, key });
         }
         // No answer says that a code is wrong before it has cost its try: so of any number that
         // come at once, five count.
@@ -305,7 +314,7 @@ async fn look_typed(
             let event = SecurityEvent::new(pairing.tenant.clone(), now, what);
             put(Batch::new(), &key, revision, &pairing.void())?.entry(event.entry())
         } else {
-            put(Batch::new(), &key, revision, &Record::Open(pairing))?
+            put(Batch::new(), &key, revision, &PairingRecord::Open(pairing))?
         };
         if committed(store, batch).await? {
             if voided {
@@ -328,8 +337,8 @@ pub async fn pair(
     audiences: &[String],
 ) -> Result<Device, PairingError> {
     let secret = match (&order.pairing_token, &order.typed_code) {
-        (Some(token), _) => Secret::Token(token),
-        (None, Some(code)) => Secret::Typed(code),
+        (Some(token), _) => PairingSecret::Token(token),
+        (None, Some(code)) => PairingSecret::Typed(code),
         (None, None) => return Err(PairingError::Unknown),
     };
     let found = look(&*app.store, secret, app.clock.now()).await?;
@@ -346,12 +355,12 @@ pub async fn pair(
         None => None,
     };
     let push = push.transpose()?;
-    redeem(app, &found, Phone { jwk, name, platform, push }).await
+    redeem(app, &found, NewDevice { jwk, name, platform, push }).await
 }
 
 /// What a phone says of itself.
 #[derive(Clone, Debug)]
-pub struct Phone {
+pub struct NewDevice {
     /// The device key's public half.
     pub jwk: P256Jwk,
     /// What the person calls it.
@@ -367,9 +376,13 @@ pub struct Phone {
 ///
 /// # Errors
 /// [`PairingError::Used`] for all the others, [`PairingError::Unknown`] if it was voided meanwhile.
-pub async fn redeem(app: &App, found: &Found, phone: Phone) -> Result<Device, PairingError> {
+pub async fn redeem(
+    app: &App,
+    found: &FoundPairing,
+    phone: NewDevice,
+) -> Result<Device, PairingError> {
     let (store, now) = (&*app.store, app.clock.now());
-    let Phone { jwk, name, platform, push } = phone;
+    let NewDevice { jwk, name, platform, push } = phone;
     let Pairing { tenant, username, .. } = found.pairing.clone();
     let id = DeviceId::from_bytes(random::bytes());
     let (revoked_at, rotated, push_removed) = (None, None, None);
@@ -393,14 +406,14 @@ pub async fn redeem(app: &App, found: &Found, phone: Phone) -> Result<Device, Pa
     for _ in 0..RACES {
         let loaded = records::load(store, Bucket::Pairings, &found.key).await?;
         let (pairing, revision) = match loaded {
-            Some((Record::Open(pairing), revision)) => (pairing, revision),
-            Some((Record::Used { .. }, _)) => return Err(PairingError::Used),
-            Some((Record::Void { .. } | Record::Located { .. }, _)) | None => {
+            Some((PairingRecord::Open(pairing), revision)) => (pairing, revision),
+            Some((PairingRecord::Used { .. }, _)) => return Err(PairingError::Used),
+            Some((PairingRecord::Void { .. } | PairingRecord::Located { .. }, _)) | None => {
                 return Err(PairingError::Unknown);
             }
         };
         let until = now.plus_secs(2 * LIFETIME_S);
-        let used = Record::Used { until, typed: pairing.typed.map(|typed| typed.hash) };
+        let used = PairingRecord::Used { until, typed: pairing.typed.map(|typed| typed.hash) };
         let batch = put(Batch::new(), &found.key, revision, &used)?.entry(entry.clone());
         let batch = match devices::add(store, batch, &device).await? {
             Ok(batch) => batch,

@@ -30,7 +30,7 @@ impl Record for UserPromptState {
 ///
 /// # Errors
 /// The store's.
-pub async fn standing(
+pub async fn prompt_state(
     store: &dyn Store,
     user: &UserKey,
 ) -> Result<(UserPromptState, Revision), StoreError> {
@@ -42,13 +42,13 @@ pub async fn standing(
 ///
 /// # Errors
 /// The store's.
-pub fn put_standing(
+pub fn put_prompt_state(
     batch: Batch,
     user: &UserKey,
     expected: Revision,
-    standing: &UserPromptState,
+    prompt_state: &UserPromptState,
 ) -> Result<Batch, StoreError> {
-    records::put(batch, Bucket::Standings, user.as_str(), expected, standing)
+    records::put(batch, Bucket::Standings, user.as_str(), expected, prompt_state)
 }
 
 /// What holds back an initiator's next prompts for a user.
@@ -74,19 +74,19 @@ pub async fn own_prompts(
     username: &Username,
     sees_presence: bool,
 ) -> Result<OwnPrompts, StoreError> {
-    let (standing, _) = standing(&*app.store, &UserKey::new(&by.tenant, username)).await?;
+    let (prompt_state, _) = prompt_state(&*app.store, &UserKey::new(&by.tenant, username)).await?;
     let now = app.clock.now();
     let hold = |lane: &Lane| {
         if sees_presence {
-            standing.next_suppression(&app.prompts, now, lane, by.id)
+            prompt_state.next_suppression(&app.prompts, now, lane, by.id)
         } else {
-            standing.own_suppression(&app.prompts, now, lane, by.id)
+            prompt_state.own_suppression(&app.prompts, now, lane, by.id)
         }
     };
     Ok(OwnPrompts {
         stranger: hold(&Lane::Stranger),
         vouched: hold(&Lane::Vouched(by.id)),
-        unlocks_left: standing.unlocks_left(now, by.id),
+        unlocks_left: prompt_state.unlocks_left(now, by.id),
     })
 }
 
@@ -110,12 +110,12 @@ pub async fn unlock_own(app: &App, by: &Client, username: &Username) -> Result<(
     let (actor, user) = (Actor::client(by), UserKey::new(&by.tenant, username));
     for _ in 0..RACES {
         let now = app.clock.now();
-        let (mut standing, revision) = standing(&*app.store, &user).await?;
-        if let Err(until) = standing.unlock(&app.prompts, now, by.id) {
+        let (mut prompt_state, revision) = prompt_state(&*app.store, &user).await?;
+        if let Err(until) = prompt_state.unlock(&app.prompts, now, by.id) {
             let retry_after_s = until.millis_since(now).div_ceil(1000).max(1);
             return Err(UnlockError::TooOften { retry_after_s });
         }
-        let batch = put_standing(Batch::new(), &user, revision, &standing)?;
+        let batch = put_prompt_state(Batch::new(), &user, revision, &prompt_state)?;
         if unlocked(app, &actor, username, batch, now).await? {
             return Ok(());
         }
@@ -131,9 +131,9 @@ pub async fn unlock(app: &App, actor: &Actor, username: &Username) -> Result<(),
     let user = UserKey::new(&actor.tenant, username);
     for _ in 0..RACES {
         let now = app.clock.now();
-        let (mut standing, revision) = standing(&*app.store, &user).await?;
-        standing.unlock_all(now);
-        let mut batch = put_standing(Batch::new(), &user, revision, &standing)?;
+        let (mut prompt_state, revision) = prompt_state(&*app.store, &user).await?;
+        prompt_state.unlock_all(now);
+        let mut batch = put_prompt_state(Batch::new(), &user, revision, &prompt_state)?;
         for id in devices::of_user(&*app.store, &actor.tenant, username).await? {
             let found = devices::find(&*app.store, &actor.tenant, id).await?;
             let Some((mut device, revision)) = found else { continue };
@@ -159,7 +159,8 @@ async fn unlocked(
     at: UnixMillis,
 ) -> Result<bool, StoreError> {
     let (tenant, event) = (&actor.tenant, NoticeEvent::PromptsUnlocked);
-    let batch = devices::with_user_news(&*app.store, batch, (tenant, username), event, at).await?;
+    let batch =
+        devices::with_user_notice(&*app.store, batch, (tenant, username), event, at).await?;
     let client_id = actor.client_id();
     let what = SecurityEventKind::PromptsUnlocked { username: username.clone(), client_id };
     if !app.commit(batch.entry(actor.entry(at, what))).await? {
@@ -201,17 +202,17 @@ pub async fn show(
     tenant: &TenantId,
     username: &Username,
 ) -> Result<UserState, StoreError> {
-    let (standing, _) = standing(&*app.store, &UserKey::new(tenant, username)).await?;
+    let (prompt_state, _) = prompt_state(&*app.store, &UserKey::new(tenant, username)).await?;
     let now = app.clock.now();
     let state = |lane: Lane, client: Option<ClientId>| {
-        let hold = standing.suppression(&app.prompts, now, &lane, client);
+        let hold = prompt_state.suppression(&app.prompts, now, &lane, client);
         LaneState { lane, client, hold }
     };
-    let lanes = standing.lanes(now).into_iter().map(|lane| {
+    let lanes = prompt_state.lanes(now).into_iter().map(|lane| {
         let client = if let Lane::Vouched(client) = &lane { Some(*client) } else { None };
         state(lane, client)
     });
-    let quiet = standing.quiet(now).map(|client| state(Lane::Stranger, Some(client)));
+    let quiet = prompt_state.quiet(now).map(|client| state(Lane::Stranger, Some(client)));
     let cards = match &app.cards {
         Some(cards) => Some(cards.of_user(tenant, username).await?.len()),
         None => None,
@@ -248,7 +249,7 @@ pub async fn remove(app: &App, actor: &Actor, username: &Username) -> Result<(),
     let entry =
         actor.entry(app.clock.now(), SecurityEventKind::UserRemoved { username: username.clone() });
     for _ in 0..RACES {
-        let (_, revision) = standing(&*app.store, &user).await?;
+        let (_, revision) = prompt_state(&*app.store, &user).await?;
         let mut batch = Batch::new().entry(entry.clone());
         if revision != Revision::ABSENT {
             batch = batch.remove(Bucket::Standings, user.as_str(), revision);

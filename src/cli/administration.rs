@@ -16,7 +16,7 @@ use super::{Failure, note};
 use crate::app::App;
 use crate::app::audit::Offline;
 use crate::app::webhooks::Webhooks;
-use crate::backends::embedded::{LocalBus, OpenError, RevocationList, SystemClock};
+use crate::backends::embedded::{LocalBus, RevocationList, StoreOpenError, SystemClock};
 use crate::config::Config;
 use crate::edge::operator::{self, Admin, OPERATOR};
 use crate::ports::{Clock, Store};
@@ -95,7 +95,7 @@ impl Administration {
             )));
         }
         let store = directory.open().map_err(|error| {
-            if !matches!(error, StartError::Open(OpenError::InUse { .. })) {
+            if !matches!(error, StartError::Open(StoreOpenError::InUse { .. })) {
                 return Failure::unstarted(&error);
             }
             Failure::failed(format!(

@@ -13,16 +13,16 @@ use super::{ConfigFile, Failure, answer, block_on, show};
 /// Works on the relay that runs in this configuration's data directory, or on its store when none
 /// does. Only for the built-in FIDO2 server.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct CardArguments {
     #[command(subcommand)]
-    command: Command,
+    command: CardCommand,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CardCommand {
     /// List a user's cards, the oldest first
     List {
         /// The user, as the FIDO2 server knows them
@@ -40,18 +40,18 @@ enum Command {
     },
 }
 
-pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure> {
+pub(super) fn run(file: &ConfigFile, arguments: CardArguments) -> Result<(), Failure> {
     let config = file.config()?;
-    let Arguments { command, json } = arguments;
+    let CardArguments { command, json } = arguments;
     block_on(async {
         let administration = Administration::reach(&config)?;
         match command {
-            Command::List { username } => {
+            CardCommand::List { username } => {
                 let path = of_user("/cards", &username);
                 let cards: Vec<_> = administration.call(Method::GET, &path, &()).await?;
                 show(cards.as_slice(), json, print)
             }
-            Command::Remove { username, id } => {
+            CardCommand::Remove { username, id } => {
                 let path = of_user(&format!("/cards/{id}"), &username);
                 administration.order(Method::DELETE, &path).await
             }

@@ -23,16 +23,16 @@ const HOUR_S: u64 = 3600;
 /// Works on the relay that runs in this configuration's data directory, or on its store when none
 /// does. An API key is shown once: the relay keeps only its hash.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct ClientArguments {
     #[command(subcommand)]
-    command: Command,
+    command: ClientCommand,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum ClientCommand {
     /// Create an initiator and its first API key, or one with a key pair of its own
     #[command(after_help = "Examples:
   fido-relay client create --name Shop
@@ -95,9 +95,9 @@ Scopes:
   fido-relay client change cli_3q2-7wAAAAAAAAAAAAAAAA --page-origin https://shop.example
   fido-relay client change cli_3q2-7wAAAAAAAAAAAAAAAA --allow-from 192.0.2.0/24,2001:db8::/32
   fido-relay client change cli_3q2-7wAAAAAAAAAAAAAAAA --end-api-keys    it has a key pair now")]
-    Change(ChangeArguments),
+    Change(ChangeClientArguments),
     /// Public keys that an initiator authenticates with at /oauth/token
-    Key(key::Arguments),
+    Key(key::ClientKeyArguments),
     /// List the initiators
     List,
     /// Remove an initiator; its keys end at once
@@ -123,7 +123,7 @@ Scopes:
 }
 
 #[derive(Debug, Args)]
-struct ChangeArguments {
+struct ChangeClientArguments {
     /// The client's id, as in the list
     id: ClientId,
     /// Networks that it may call from, separated by commas
@@ -149,7 +149,7 @@ struct ChangeArguments {
     prior_auth: Option<bool>,
 }
 
-impl ChangeArguments {
+impl ChangeClientArguments {
     fn change(self) -> Result<ClientChange, Failure> {
         let change = ClientChange {
             allow_from: new_list(self.allow_from, self.from_anywhere),
@@ -184,14 +184,14 @@ fn parse_binding(text: &str) -> Option<Binding> {
     [Binding::Code, Binding::None].into_iter().find(|binding| binding.as_str() == text)
 }
 
-pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure> {
+pub(super) fn run(file: &ConfigFile, arguments: ClientArguments) -> Result<(), Failure> {
     let config = file.config()?;
-    let Arguments { command, json } = arguments;
+    let ClientArguments { command, json } = arguments;
     block_on(async {
-        let new_store = matches!(command, Command::Create { new_store: true, .. });
+        let new_store = matches!(command, ClientCommand::Create { new_store: true, .. });
         let administration = Administration::reach_or_make(&config, new_store)?;
         match command {
-            Command::Create {
+            ClientCommand::Create {
                 name,
                 scope,
                 binding,
@@ -222,22 +222,22 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
                     Some(_) | None => show(&made, json, print_key),
                 }
             }
-            Command::Change(change) => {
+            ClientCommand::Change(change) => {
                 let path = format!("/clients/{}", change.id);
                 let change = change.change()?;
                 administration.order_with(Method::PATCH, &path, &change).await
             }
-            Command::Key(arguments) => key::run(&administration, arguments, json).await,
-            Command::List => {
+            ClientCommand::Key(arguments) => key::run(&administration, arguments, json).await,
+            ClientCommand::List => {
                 let mut clients: Vec<ClientEntry> =
                     administration.call(Method::GET, "/clients", &()).await?;
                 clients.sort_by(|one, other| one.created_at.cmp(&other.created_at));
                 show(clients.as_slice(), json, print_clients)
             }
-            Command::Remove { id } => {
+            ClientCommand::Remove { id } => {
                 administration.order(Method::DELETE, &format!("/clients/{id}")).await
             }
-            Command::Rotate { id, key_days, old_hours } => {
+            ClientCommand::Rotate { id, key_days, old_hours } => {
                 let key_lives_s = key_days.map(|days| days * DAY_S);
                 let body = RotateKey { key_lives_s, old_lives_s: old_hours * HOUR_S };
                 let path = format!("/clients/{id}/keys");

@@ -13,13 +13,13 @@ use super::{ConfigFile, Failure, answer, complain};
   fido-relay config > fido-relay.toml                a file to start from
 
 Every key is described in docs/configuration.md.")]
-pub(super) struct Arguments {
+pub(super) struct ConfigArguments {
     /// Print only errors and warnings
     #[arg(long)]
     check: bool,
 }
 
-pub(super) fn run(file: &ConfigFile, arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(file: &ConfigFile, arguments: &ConfigArguments) -> Result<(), Failure> {
     let loaded = file.load()?;
     for weakness in loaded.config.weaknesses() {
         complain(&format!("warning: {weakness}"));

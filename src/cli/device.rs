@@ -12,16 +12,16 @@ use crate::edge::operator::DeviceEntry;
 /// Works on the relay that runs in this configuration's data directory, or on its store when none
 /// does.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct DeviceArguments {
     #[command(subcommand)]
-    command: Command,
+    command: DeviceCommand,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum DeviceCommand {
     /// List a user's phones, the oldest first
     List {
         /// The user, as the FIDO2 server knows them
@@ -35,18 +35,18 @@ enum Command {
     },
 }
 
-pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure> {
+pub(super) fn run(file: &ConfigFile, arguments: DeviceArguments) -> Result<(), Failure> {
     let config = file.config()?;
-    let Arguments { command, json } = arguments;
+    let DeviceArguments { command, json } = arguments;
     block_on(async {
         let administration = Administration::reach(&config)?;
         match command {
-            Command::List { username } => {
+            DeviceCommand::List { username } => {
                 let path = of_user("/devices", &username);
                 let devices: Vec<_> = administration.call(Method::GET, &path, &()).await?;
                 show(devices.as_slice(), json, print)
             }
-            Command::Revoke { id } => {
+            DeviceCommand::Revoke { id } => {
                 administration.order(Method::DELETE, &format!("/devices/{id}")).await
             }
         }

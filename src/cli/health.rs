@@ -11,7 +11,7 @@ use super::{ConfigFile, Failure, block_on};
 /// Asks /healthz at the address that the configuration listens on.
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 alive, 1 not, 2 wrong configuration.")]
-pub(super) struct Arguments {
+pub(super) struct HealthArguments {
     /// Ask whether it may take traffic (/readyz) instead
     #[arg(long)]
     ready: bool,
@@ -20,7 +20,7 @@ pub(super) struct Arguments {
     timeout: u64,
 }
 
-pub(super) fn run(file: &ConfigFile, arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(file: &ConfigFile, arguments: &HealthArguments) -> Result<(), Failure> {
     let config = file.config()?;
     let listen = reachable(config.listen);
     let scheme = config.listen_scheme();

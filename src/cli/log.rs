@@ -9,7 +9,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::Failure;
-use crate::config::{Log, LogFormat};
+use crate::config::{LogConfig, LogFormat};
 
 /// Libraries that log whole messages, with proofs, challenges and answers, below this level. Their
 /// finer lines are dropped whatever `log.level` says.
@@ -17,7 +17,7 @@ const MESSAGE_LOGGERS: [(&str, LevelFilter); 2] =
     [("tungstenite", LevelFilter::INFO), ("tokio_tungstenite", LevelFilter::INFO)];
 
 /// Installs the subscriber of the process.
-pub(super) fn install(log: &Log) -> Result<(), Failure> {
+pub(super) fn install(log: &LogConfig) -> Result<(), Failure> {
     let filter: Targets = log.level.parse().map_err(Failure::usage)?;
     let bounds = Targets::new().with_default(LevelFilter::TRACE).with_targets(MESSAGE_LOGGERS);
     let filter = filter.and(bounds);

@@ -40,7 +40,7 @@ use crate::serve::StartError;
   fido-relay doctor                         what is wrong here, and what to do about it
 
 Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration.")]
-struct Arguments {
+struct CommandLine {
     #[command(flatten)]
     file: ConfigFile,
     #[command(subcommand)]
@@ -69,7 +69,7 @@ impl ConfigFile {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the relay
-    Serve(serve::Arguments),
+    Serve(serve::ServeArguments),
     /// Play the whole loop on this machine: relay, page, phone, card
     #[cfg(feature = "rig")]
     Demo(fido_relay_rig::demo::DemoArguments),
@@ -77,30 +77,30 @@ enum Command {
     #[cfg(feature = "rig")]
     Bench(fido_relay_rig::bench::BenchArguments),
     /// Print the configuration in effect, with the source of each value
-    Config(config::Arguments),
+    Config(config::ConfigArguments),
     /// Create, list and remove the initiators that may open ceremonies
-    Client(client::Arguments),
+    Client(client::ClientArguments),
     /// Register, list, test and remove webhook endpoints, and send dead letters again
-    Webhook(webhook::Arguments),
+    Webhook(webhook::WebhookArguments),
     /// Create one-time tokens that pair a phone with a user
-    Pairing(pairing::Arguments),
+    Pairing(pairing::PairingArguments),
     /// List a user's phones and revoke them
-    Device(device::Arguments),
+    Device(device::DeviceArguments),
     /// List a user's cards and remove them
-    Card(card::Arguments),
+    Card(card::CardArguments),
     /// Show, unlock or remove a user
-    User(user::Arguments),
+    User(user::UserArguments),
     /// A simulated app and card against any relay, for a terminal or a script
     #[cfg(feature = "rig")]
     Phone(Box<fido_relay_rig::phone_command::PhoneArguments>),
     /// Ask the relay of this configuration whether it is alive
-    Health(health::Arguments),
+    Health(health::HealthArguments),
     /// Verify and export the audit log, verify receipts
-    Audit(audit::Arguments),
+    Audit(audit::AuditArguments),
     /// Print the OpenAPI or AsyncAPI document of the interface
-    Schema(schema::Arguments),
+    Schema(schema::SchemaArguments),
     /// Check everything that a relay of this configuration needs, with remedies
-    Doctor(doctor::Arguments),
+    Doctor(doctor::DoctorArguments),
 }
 
 /// Why a command failed: the text on standard error and the exit code.
@@ -133,7 +133,7 @@ impl Failure {
 /// Runs the command of the process's arguments.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Arguments { file, command } = Arguments::parse();
+    let CommandLine { file, command } = CommandLine::parse();
     let done = match command {
         Command::Serve(arguments) => serve::run(&file, &arguments),
         #[cfg(feature = "rig")]
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn the_arguments_are_consistent_and_every_command_says_what_it_does() {
-        let mut command = Arguments::command();
+        let mut command = CommandLine::command();
         command.build();
         command.clone().debug_assert();
         for subcommand in command.get_subcommands() {

@@ -16,13 +16,13 @@ use crate::config::is_loopback;
 /// Works on the relay that runs in this configuration's data directory, or on its store when none
 /// does.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct PairingArguments {
     #[command(subcommand)]
-    command: Command,
+    command: PairingCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum PairingCommand {
     /// Create a token: the first phone that scans it is paired with the user
     #[command(after_help = "Examples:
   fido-relay pairing create --username ada@example.com
@@ -47,9 +47,9 @@ pub(super) fn parse_username(text: &str) -> Result<Username, String> {
     Username::new(text).map_err(|error| error.to_string())
 }
 
-pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure> {
+pub(super) fn run(file: &ConfigFile, arguments: PairingArguments) -> Result<(), Failure> {
     let config = file.config()?;
-    let Command::Create { quiet, username, json, new_store } = arguments.command;
+    let PairingCommand::Create { quiet, username, json, new_store } = arguments.command;
     block_on(async {
         let administration = Administration::reach_or_make(&config, new_store)?;
         let body = OpenPairing { username };

@@ -10,24 +10,24 @@ use crate::schema::{asyncapi, openapi};
 #[command(after_help = "Examples:
   fido-relay schema > openapi.json                   to make a client from, or to compare versions
   fido-relay schema asyncapi > asyncapi.json         sockets, events and webhooks")]
-pub(super) struct Arguments {
+pub(super) struct SchemaArguments {
     /// The document
     #[arg(value_enum, default_value = "openapi")]
-    document: Document,
+    document: DocumentKind,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Document {
+enum DocumentKind {
     /// The HTTP calls (OpenAPI 3.1)
     Openapi,
     /// Sockets, server-sent events and webhooks (AsyncAPI 3.0)
     Asyncapi,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &SchemaArguments) -> Result<(), Failure> {
     let document = match arguments.document {
-        Document::Openapi => openapi::document(),
-        Document::Asyncapi => asyncapi::document(),
+        DocumentKind::Openapi => openapi::document(),
+        DocumentKind::Asyncapi => asyncapi::document(),
     };
     answer(&serde_json::to_string_pretty(&document).map_err(Failure::failed)?);
     Ok(())

@@ -20,9 +20,9 @@ use crate::trust;
 
 SIGTERM or SIGINT (Ctrl-C) stops it: phones are asked to reconnect, and work under way ends. A second
 signal stops it at once. SIGHUP reloads the TLS certificate. Log lines go to standard error.")]
-pub(super) struct Arguments {}
+pub(super) struct ServeArguments {}
 
-pub(super) fn run(file: &ConfigFile, _arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(file: &ConfigFile, _arguments: &ServeArguments) -> Result<(), Failure> {
     let config = file.config()?;
     log::install(&config.log)?;
     log_start(&config);

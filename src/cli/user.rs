@@ -12,16 +12,16 @@ use crate::edge::operator::{CodesBlocked, LaneEntry, LaneKind, PhoneEntry, UserE
 /// Works on the relay that runs in this configuration's data directory, or on its store when none
 /// does.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct UserArguments {
     #[command(subcommand)]
-    command: Command,
+    command: UserCommand,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum UserCommand {
     /// Show which prompts of a user do not ring and until when, and the wrong codes of their phones
     Show {
         /// The user, as the FIDO2 server knows them
@@ -43,22 +43,22 @@ enum Command {
     },
 }
 
-pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure> {
+pub(super) fn run(file: &ConfigFile, arguments: UserArguments) -> Result<(), Failure> {
     let config = file.config()?;
-    let Arguments { command, json } = arguments;
+    let UserArguments { command, json } = arguments;
     block_on(async {
         let administration = Administration::reach(&config)?;
         match command {
-            Command::Show { username } => {
+            UserCommand::Show { username } => {
                 let path = of_user("/users", &username);
                 let user: UserEntry = administration.call(Method::GET, &path, &()).await?;
                 show(&user, json, print)
             }
-            Command::Unlock { username } => {
+            UserCommand::Unlock { username } => {
                 let path = of_user("/users/prompts", &username);
                 administration.order(Method::DELETE, &path).await
             }
-            Command::Remove { username } => {
+            UserCommand::Remove { username } => {
                 administration.order(Method::DELETE, &of_user("/users", &username)).await
             }
         }

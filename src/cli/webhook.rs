@@ -17,16 +17,16 @@ const HOUR_S: u64 = 3600;
 /// Works on the relay that runs in this configuration's data directory, or on its store when none
 /// does. The operator may name any host; addresses are checked all the same.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct WebhookArguments {
     #[command(subcommand)]
-    command: Command,
+    command: WebhookCommand,
     /// Print JSON
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum WebhookCommand {
     /// Register an endpoint of an initiator
     #[command(after_help = "Examples:
   fido-relay webhook add cli_3q2-7wAAAAAAAAAAAAAAAA https://shop.example.com/hooks
@@ -111,20 +111,20 @@ enum Command {
     },
 }
 
-pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure> {
+pub(super) fn run(file: &ConfigFile, arguments: WebhookArguments) -> Result<(), Failure> {
     let config = file.config()?;
-    let Arguments { command, json } = arguments;
+    let WebhookArguments { command, json } = arguments;
     block_on(async {
         let administration = Administration::reach(&config)?;
         match command {
-            Command::Add { client, url, event, scheme } => {
+            WebhookCommand::Add { client, url, event, scheme } => {
                 let body = CreateWebhook { url, events: event, schemes: scheme };
                 let path = format!("/clients/{client}/webhooks");
                 let created: CreatedWebhook =
                     administration.call(Method::POST, &path, &body).await?;
                 show(&created, json, print_created)
             }
-            Command::Change { id, url, event } => {
+            WebhookCommand::Change { id, url, event } => {
                 let body = ChangeWebhook { url, events: (!event.is_empty()).then_some(event) };
                 if body == ChangeWebhook::default() {
                     return Err(Failure::usage("nothing to change was named: see --help"));
@@ -133,35 +133,35 @@ pub(super) fn run(file: &ConfigFile, arguments: Arguments) -> Result<(), Failure
                 let changed: WebhookView = administration.call(Method::PATCH, &path, &body).await?;
                 show(&changed, json, print)
             }
-            Command::List => {
+            WebhookCommand::List => {
                 let entries: Vec<_> = administration.call(Method::GET, "/webhooks", &()).await?;
                 show(entries.as_slice(), json, print_list)
             }
-            Command::Remove { id } => {
+            WebhookCommand::Remove { id } => {
                 administration.order(Method::DELETE, &format!("/webhooks/{id}")).await
             }
-            Command::Rotate { id, scheme, old_hours } => {
+            WebhookCommand::Rotate { id, scheme, old_hours } => {
                 let body = RotateWebhook { scheme, old_lives_s: old_hours * HOUR_S };
                 let path = format!("/webhooks/{id}/secrets");
                 let created: CreatedWebhook =
                     administration.call(Method::POST, &path, &body).await?;
                 show(&created, json, print_created)
             }
-            Command::Enable { id } => {
+            WebhookCommand::Enable { id } => {
                 administration.order(Method::POST, &format!("/webhooks/{id}/enable")).await
             }
-            Command::Test { id } => {
+            WebhookCommand::Test { id } => {
                 let path = format!("/webhooks/{id}/test");
                 show_test(administration.call(Method::POST, &path, &()).await?, json)
             }
-            Command::Deliveries { id, state } => {
+            WebhookCommand::Deliveries { id, state } => {
                 for_each_page(&administration, id, state, |page| show_deliveries(page, json)).await
             }
-            Command::Resend { id, delivery: Some(delivery) } => {
+            WebhookCommand::Resend { id, delivery: Some(delivery) } => {
                 let path = format!("/webhooks/{id}/deliveries/{delivery}/resend");
                 administration.order(Method::POST, &path).await
             }
-            Command::Resend { id, delivery: None } => resend_all(&administration, id).await,
+            WebhookCommand::Resend { id, delivery: None } => resend_all(&administration, id).await,
         }
     })
 }

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::limit::Limit;
-use super::reader::Reader;
+use super::reader::ConfigReader;
 
 /// The audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Audit {
+pub struct AuditConfig {
     pub enabled: bool,
     /// Directory of its files; `None`: `audit` in the data directory.
     pub dir: Option<PathBuf>,
@@ -34,8 +34,8 @@ const RETENTION_DAYS: Limit = Limit::new("audit.retention_days", 0, 0..=36_500).
     "days that a file of the log is kept after its last entry; 0 keeps them for good",
 ]);
 
-pub(super) fn read(reader: &mut Reader, receipts: bool) -> Audit {
-    let audit = Audit {
+pub(super) fn read(reader: &mut ConfigReader, receipts: bool) -> AuditConfig {
+    let audit = AuditConfig {
         enabled: reader.take("audit.enabled", true),
         dir: reader.optional("audit.dir"),
         required: reader.take("audit.required", false),

@@ -13,17 +13,17 @@ use std::path::PathBuf;
 use url::Url;
 
 pub(super) use self::upstream::{BEGIN_TIMEOUT, COMPLETE_TIMEOUT};
-pub(super) use self::webhooks::is_host;
 use super::audit;
-use super::reader::{ConfigError, Reader, Setting};
+use super::error::ConfigError;
+use super::reader::{ConfigReader, Setting};
 use super::sources::RawConfig;
-use super::values::{LogLevel, Origin};
+use super::values::{LogLevel, WebAuthnOrigin};
 use super::weaknesses::is_loopback;
-use super::{Config, Limits, Log, LogFormat, Prompts, Tenant, Upstream};
+use super::{Config, Limits, LogConfig, LogFormat, Prompts, Tenant, Upstream};
 
 /// Reads every key. The configuration is valid only if there are no errors.
 pub(super) fn read(raw: RawConfig) -> (Config, Vec<Setting>, Vec<ConfigError>) {
-    let mut reader = Reader::new(raw);
+    let mut reader = ConfigReader::new(raw);
     let config = read_config(&mut reader);
     listener::check_tls(&mut reader, &config);
     check_reach(&mut reader, &config);
@@ -35,7 +35,7 @@ pub(super) fn read(raw: RawConfig) -> (Config, Vec<Setting>, Vec<ConfigError>) {
     (config, settings, errors)
 }
 
-fn read_config(reader: &mut Reader) -> Config {
+fn read_config(reader: &mut ConfigReader) -> Config {
     let listen = reader.take("listen", SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)));
     let public_url = reader.optional("public_url");
     let allow_plaintext = reader.take("allow_plaintext", false);
@@ -43,7 +43,7 @@ fn read_config(reader: &mut Reader) -> Config {
     let client_direct = reader.optional("client_direct");
     let allow_open_registration = reader.take("allow_open_registration", false);
     let allow_uv_weaken = reader.take("allow_uv_weaken", false);
-    let device_origins: Vec<Origin> = reader.take("device_origins", Vec::new());
+    let device_origins: Vec<WebAuthnOrigin> = reader.take("device_origins", Vec::new());
     let receipts = reader.take("receipts", false);
     let tls = listener::read_tls(reader);
     let proxy = listener::read_proxy(reader);
@@ -106,14 +106,14 @@ fn default_public_url(scheme: &str, listen: SocketAddr) -> Url {
     Url::parse(&text).unwrap_or_else(|_| unreachable!("an address and a port make a URL"))
 }
 
-fn read_log(reader: &mut Reader) -> Log {
+fn read_log(reader: &mut ConfigReader) -> LogConfig {
     let format = reader.take("log.format", LogFormat::Text);
     let level = reader.take("log.level", LogLevel("info".to_owned()));
-    Log { format, level: level.0 }
+    LogConfig { format, level: level.0 }
 }
 
 fn read_tenant(
-    reader: &mut Reader,
+    reader: &mut ConfigReader,
     listen: SocketAddr,
     scheme: &str,
     upstream: &Upstream,
@@ -130,7 +130,7 @@ fn read_tenant(
         Upstream::Builtin if rp_id_given && rp_id != "localhost" => format!("https://{rp_id}"),
         Upstream::Builtin => format!("{scheme}://localhost:{}", listen.port()),
     };
-    let origins = reader.take("tenant.origins", vec![Origin(default_origin)]);
+    let origins = reader.take("tenant.origins", vec![WebAuthnOrigin(default_origin)]);
     if origins.is_empty() {
         reader.reject("tenant.origins", "must name at least one origin");
     }
@@ -141,7 +141,7 @@ fn read_tenant(
 }
 
 /// Off loopback the relay must be reached by https, unless `allow_plaintext` is set.
-fn check_reach(reader: &mut Reader, config: &Config) {
+fn check_reach(reader: &mut ConfigReader, config: &Config) {
     if !matches!(config.public_url.path(), "" | "/") {
         reader.reject("public_url", "must not have a path: the relay is served at the root");
     }
@@ -154,7 +154,7 @@ fn check_reach(reader: &mut Reader, config: &Config) {
 
 /// These paths take no credential, and the built-in server registers a card for any caller. Off
 /// loopback that gives every account away, so it needs a second setting.
-fn check_client_direct(reader: &mut Reader, config: &Config) {
+fn check_client_direct(reader: &mut ConfigReader, config: &Config) {
     let builtin = matches!(config.upstream, Upstream::Builtin);
     let open = config.client_direct && builtin && !config.is_for_this_machine();
     if open && !config.allow_open_registration {
@@ -165,7 +165,7 @@ fn check_client_direct(reader: &mut Reader, config: &Config) {
 }
 
 /// WebAuthn section 5.1.2: the rp id is the origin's domain or a suffix of it.
-fn check_relying_party(reader: &mut Reader, config: &Config) {
+fn check_relying_party(reader: &mut ConfigReader, config: &Config) {
     let rp_id = &config.tenant.rp_id;
     let is_domain = rp_id.split('.').all(|label| {
         (1..=63).contains(&label.len())

@@ -5,7 +5,19 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::weaknesses::Weakness;
+/// A setting that makes this relay weaker than it could be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weakness {
+    pub key: &'static str,
+    pub text: &'static str,
+    pub remedy: &'static str,
+}
+
+impl std::fmt::Display for Weakness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}; better: {}", self.key, self.text, self.remedy)
+    }
+}
 
 /// A key with a number, its bounds, and the value above which it is weak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,9 +154,10 @@ macro_rules! limits {
         }
 
         impl $name {
+            #[cfg(feature = "test-support")]
             pub(super) const LIMITS: &'static [Limit] = &[$($limit.documented(&[$($doc),+])),+];
 
-            pub(super) fn read(reader: &mut Reader) -> Self {
+            pub(super) fn read(reader: &mut ConfigReader) -> Self {
                 Self {
                     $($field: reader.limit($limit.documented(&[$($doc),+])),)+
                     $($($other: $read(reader),)+)?

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use fido_relay_proto::limits::{FRAME_AFTER_AUTH, HTTP_BODY};
 
-use super::limit::{Limit, LimitValue, limits};
-use super::reader::Reader;
-use super::weaknesses::Weakness;
+use super::limit::{Limit, LimitValue, Weakness, limits};
+use super::reader::ConfigReader;
 
 limits! {
     /// What one connection may cost.

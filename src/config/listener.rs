@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 /// TLS on the relay's own listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tls {
+pub struct TlsConfig {
     /// PEM file of the certificate and its chain, in this order.
     pub cert_file: PathBuf,
     /// PEM file of the private key (PKCS#8, SEC 1 or PKCS#1).

@@ -15,6 +15,7 @@
 
 mod audit;
 mod effective;
+mod error;
 mod keys;
 mod limit;
 mod limits;
@@ -36,15 +37,16 @@ use std::time::Duration;
 
 use url::Url;
 
-pub use audit::Audit;
+pub use audit::AuditConfig;
+pub use error::{ConfigError, ConfigErrors, Source};
+pub use limit::Weakness;
 pub use limits::{Limits, ListenerLimits, RateLimits};
-pub use listener::{AdminListener, ForwardedHeader, Proxy, Tls};
+pub use listener::{AdminListener, ForwardedHeader, Proxy, TlsConfig};
 pub use prompts::Prompts;
-pub use push::Push;
-pub use reader::{ConfigError, ConfigErrors, Setting, Source};
-pub use weaknesses::Weakness;
+pub use push::PushConfig;
+pub use reader::Setting;
 pub(crate) use weaknesses::is_loopback;
-pub use webhooks::Webhooks;
+pub use webhooks::WebhooksConfig;
 
 /// The file that is read when none is named, if it exists in the working directory.
 pub const DEFAULT_FILE: &str = "fido-relay.toml";
@@ -61,11 +63,11 @@ pub struct Config {
     /// Directory of the store and the admin socket.
     pub data_dir: PathBuf,
     /// TLS on the relay's own listener; `None`: it speaks plain HTTP.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsConfig>,
     pub proxy: Proxy,
     /// Listener of metrics and health.
     pub admin: AdminListener,
-    pub log: Log,
+    pub log: LogConfig,
     pub tenant: Tenant,
     pub upstream: Upstream,
     /// Whether the FIDO2 server's own paths (`/fidoapi/…`) are served.
@@ -81,18 +83,18 @@ pub struct Config {
     pub post_quantum: bool,
     /// `Origin` values that the device socket accepts; apps send none.
     pub device_origins: Vec<String>,
-    pub webhooks: Webhooks,
-    pub push: Push,
+    pub webhooks: WebhooksConfig,
+    pub push: PushConfig,
     pub prompts: Prompts,
     pub limits: Limits,
     /// Whether the card's signed answer is kept for a receipt.
     pub receipts: bool,
-    pub audit: Audit,
+    pub audit: AuditConfig,
 }
 
 /// Format and level of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Log {
+pub struct LogConfig {
     pub format: LogFormat,
     /// A level, or levels by module: `info`, `warn,fido_relay=debug`.
     pub level: String,
@@ -155,6 +157,7 @@ pub struct HttpUpstream {
 
 impl HttpUpstream {
     /// A server at this URL, with defaults for the rest.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn new(url: Url) -> Self {
         Self {
@@ -298,6 +301,7 @@ pub fn load(file: Option<&Path>) -> Result<Loaded, ConfigErrors> {
 ///
 /// # Errors
 /// Every error in them.
+#[cfg(any(feature = "rig", feature = "test-support"))]
 pub fn from_texts(
     file: Option<(&Path, &str)>,
     variables: &[(&str, &str)],

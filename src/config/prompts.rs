@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::limit::{Limit, LimitValue, limits};
-use super::reader::Reader;
-use super::weaknesses::Weakness;
+use super::limit::{Limit, LimitValue, Weakness, limits};
+use super::reader::ConfigReader;
 
 /// The longest pause, in seconds: a day.
 const PAUSE_MAX_S: u64 = 24 * 60 * 60;
@@ -52,12 +51,12 @@ limits! {
             /// Pauses between the prompts after the free ones; the last repeats. Never empty.
             waits: Vec<Duration> = read_waits;
             /// Whether the networks of phone and browser are compared when a code is typed.
-            same_network: bool = |reader: &mut Reader| reader.take("prompts.same_network", false);
+            same_network: bool = |reader: &mut ConfigReader| reader.take("prompts.same_network", false);
         }
     }
 }
 
-fn read_waits(reader: &mut Reader) -> Vec<Duration> {
+fn read_waits(reader: &mut ConfigReader) -> Vec<Duration> {
     let waits: Vec<u64> = reader.take("prompts.waits_s", vec![60, 300, 1_800]);
     if waits.is_empty() || waits.iter().any(|wait| *wait > PAUSE_MAX_S) {
         let text = format!("must be at least one number, none over {PAUSE_MAX_S}");

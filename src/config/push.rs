@@ -7,7 +7,7 @@ use url::Url;
 
 /// The push services, and when they are used. Without one no device is woken.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Push {
+pub struct PushConfig {
     /// Time for an app to acknowledge a prompt before its device is woken.
     pub after: Duration,
     /// The sentence of a notification.
@@ -19,7 +19,7 @@ pub struct Push {
     pub apns: Option<Apns>,
 }
 
-impl Push {
+impl PushConfig {
     /// Whether any service is configured.
     #[must_use]
     pub fn is_configured(&self) -> bool {

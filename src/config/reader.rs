@@ -2,86 +2,12 @@
 //! that is not read is unknown.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::PathBuf;
 
+use super::error::{ConfigError, Source};
 use super::limit::{Limit, LimitValue};
 use super::nearest::nearest_key;
 use super::sources::{PREFIX, RawConfig, RawSetting};
 use super::values::{Invalid, Value};
-
-/// The source of a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    Default,
-    File {
-        path: PathBuf,
-        /// Counted from 1.
-        line: Option<usize>,
-    },
-    /// The environment variable of this name.
-    Variable(String),
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File { path, line: Some(line) } => write!(f, "{}:{line}", path.display()),
-            Self::File { path, line: None } => write!(f, "{}", path.display()),
-            Self::Variable(name) => f.write_str(name),
-        }
-    }
-}
-
-/// An error in the configuration. The text never repeats a value.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    pub source: Source,
-    pub key: Option<String>,
-    pub text: String,
-}
-
-impl ConfigError {
-    pub(super) fn new(source: Source, key: Option<&str>, text: impl Into<String>) -> Self {
-        Self { source, key: key.map(str::to_owned), text: text.into() }
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.source != Source::Default {
-            write!(f, "{}: ", self.source)?;
-        }
-        if let Some(key) = &self.key {
-            write!(f, "{key}: ")?;
-        }
-        f.write_str(&self.text)
-    }
-}
-
-/// Every error in a configuration; never empty.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigErrors(pub Vec<ConfigError>);
-
-impl fmt::Display for ConfigErrors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "the configuration has {}:",
-            match self.0.len() {
-                1 => "a mistake".to_owned(),
-                many => format!("{many} mistakes"),
-            }
-        )?;
-        for error in &self.0 {
-            write!(f, "\n  {error}")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for ConfigErrors {}
 
 /// A key with the value in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +23,7 @@ pub struct Setting {
 
 impl Setting {
     /// The variable that sets the key.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn variable(&self) -> String {
         variable(self.key)
@@ -109,13 +36,13 @@ fn variable(key: &str) -> String {
 
 /// Reads keys from the merged sources.
 #[derive(Debug)]
-pub(super) struct Reader {
+pub(super) struct ConfigReader {
     values: BTreeMap<String, (RawSetting, Source)>,
     settings: Vec<Setting>,
     errors: Vec<ConfigError>,
 }
 
-impl Reader {
+impl ConfigReader {
     pub(super) fn new(raw: RawConfig) -> Self {
         Self { values: raw.values, settings: Vec::new(), errors: raw.errors }
     }

@@ -9,7 +9,7 @@ use serde::Deserialize as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
-use super::reader::{ConfigError, Source};
+use super::error::{ConfigError, Source};
 
 /// Prefix of every variable.
 pub(super) const PREFIX: &str = "FIDO_RELAY_";

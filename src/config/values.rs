@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
-use url::Url;
+use url::{Host, Url};
 
 use super::nearest::nearest;
 use super::{
@@ -161,7 +161,7 @@ impl Value for HostPattern {
 
     fn from_text(text: &str) -> Result<Self, Invalid> {
         let host = text.strip_prefix("*.").unwrap_or(text);
-        if super::keys::is_host(host) && !host.contains('*') {
+        if is_host(host) && !host.contains('*') {
             Ok(Self(text.to_owned()))
         } else {
             Err(Invalid::must(&Self::expected()))
@@ -171,6 +171,16 @@ impl Value for HostPattern {
     fn to_toml(&self) -> String {
         quoted(&self.0)
     }
+}
+
+/// Whether a text is a host in the normal form of the URL parser.
+fn is_host(text: &str) -> bool {
+    let parsed = Url::parse(&format!("https://{text}/"));
+    parsed.is_ok_and(|url| {
+        url.host_str() == Some(text)
+            && url.port().is_none()
+            && !matches!(url.host(), Some(Host::Domain(domain)) if domain.ends_with('.'))
+    })
 }
 
 /// A TCP port.
@@ -312,9 +322,9 @@ impl Value for Aaguid {
 
 /// An origin as WebAuthn compares it: scheme, host and port, or a native app's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Origin(pub(super) String);
+pub(super) struct WebAuthnOrigin(pub(super) String);
 
-impl Value for Origin {
+impl Value for WebAuthnOrigin {
     fn expected() -> String {
         "an origin such as \"https://example.com\", without a path, or a native app's \
          (\"android:apk-key-hash:…\", \"ios:bundle-id:…\")"

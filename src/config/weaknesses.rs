@@ -8,22 +8,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use url::Url;
 
-use super::limit::Limit;
+use super::limit::{Limit, Weakness};
 use super::{AttestationKind, Config, Limits, ListenerLimits, Prompts, RateLimits, Upstream};
-
-/// A setting that makes this relay weaker than it could be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Weakness {
-    pub key: &'static str,
-    pub text: &'static str,
-    pub remedy: &'static str,
-}
-
-impl std::fmt::Display for Weakness {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}; better: {}", self.key, self.text, self.remedy)
-    }
-}
 
 /// A weakness and its condition.
 struct Rule {
@@ -195,6 +181,7 @@ impl Config {
 
 impl Weakness {
     /// Every possible weakness, as `SECURITY.md` lists them.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn all() -> Vec<Self> {
         let settings = RULES.iter().map(|rule| rule.weakness);
@@ -204,6 +191,7 @@ impl Weakness {
 }
 
 /// Every limit of a table whose values may be weak.
+#[cfg(feature = "test-support")]
 fn limits() -> impl Iterator<Item = &'static Limit> {
     let tables = [Prompts::LIMITS, Limits::LIMITS, ListenerLimits::LIMITS, RateLimits::LIMITS];
     tables.into_iter().flatten()

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 /// Allowed endpoints. Without `allowed_hosts` only the operator can register one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Webhooks {
+pub struct WebhooksConfig {
     /// Hosts that initiators may register: a host, or `*.` and a domain for its subdomains.
     pub allowed_hosts: Vec<String>,
     /// Allowed ports beside 443.

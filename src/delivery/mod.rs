@@ -33,15 +33,13 @@ pub(crate) use self::observer::LocalDevices;
 use self::pull::PullWaits;
 use self::wakes::WakesUnderWay;
 use crate::app::ceremonies::{Ceremonies, CeremonyKey};
-use crate::ports::{Clock, Counts, Notice, Push, Store};
+use crate::ports::{Clock, Counts, Notice, Store};
 use crate::tasks::Tasks;
 
 /// What delivery needs of the world.
 #[derive(Clone, Debug)]
 pub struct DeliveryDependencies {
     pub store: Arc<dyn Store>,
-    /// The push services, if any is configured.
-    pub push: Option<Arc<dyn Push>>,
     pub clock: Arc<dyn Clock>,
     pub counts: Arc<dyn Counts>,
     pub tasks: Tasks,
@@ -107,7 +105,7 @@ impl Delivery {
     pub(crate) fn occupancy(&self) -> DeliveryGauges {
         DeliveryGauges {
             sockets: self.registry().len(),
-            watched: self.state.watchers.len(),
+            watched: self.state.watchers.watched(),
             pulling: self.state.pulls.len(),
             waking: self.state.wakes.len(),
         }

@@ -32,7 +32,7 @@ impl Delivery {
         for id in devices::of_user(store, tenant, username).await? {
             let Some(connection) = self.registry().get(id) else { continue };
             if let Some(device) = devices::load(store, tenant, id).await? {
-                let notices = devices::news(store, tenant, username).await?;
+                let notices = devices::notices_of_user(store, tenant, username).await?;
                 self.send_new(&device, &notices, &connection);
             }
         }

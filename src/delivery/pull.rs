@@ -162,9 +162,9 @@ impl Delivery {
             frames.extend(self.end_of(*id, identity).await?);
         }
         frames.extend(offered.into_iter().map(|(_, frame)| frame));
-        let news = devices::news(store, &identity.tenant, &identity.username).await?;
+        let notices = devices::notices_of_user(store, &identity.tenant, &identity.username).await?;
         let now = self.dependencies().clock.now();
-        frames.extend(notices::frames(&device, &news, now).map(|(_, frame)| frame));
+        frames.extend(notices::frames(&device, &notices, now).map(|(_, frame)| frame));
         frames.extend(notices::own(&device, now));
         Ok(Some(PullState { frames, prompts }))
     }

@@ -35,8 +35,10 @@ impl Delivery {
                 if let Some(notice) = notices::own(&device, self.dependencies().clock.now()) {
                     connection.send(&notice, None);
                 }
-                match devices::news(self.store(), &identity.tenant, &identity.username).await {
-                    Ok(news) => self.send_new(&device, &news, connection),
+                match devices::notices_of_user(self.store(), &identity.tenant, &identity.username)
+                    .await
+                {
+                    Ok(notices) => self.send_new(&device, &notices, connection),
                     // They are sent over the next socket.
                     Err(error) => tracing::warn!(%error, "a device could not be told the news"),
                 }

@@ -72,13 +72,8 @@ impl Watchers {
 
     /// How many ceremonies are watched.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn watched(&self) -> usize {
         self.watched.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.watched.is_empty()
     }
 }
 
@@ -190,7 +185,7 @@ mod tests {
                 start.wait();
                 watchers.wake(id, Revision(revision), || view(id, 1));
             });
-            assert!(watchers.is_empty(), "in round {revision}");
+            assert_eq!(watchers.watched(), 0, "in round {revision}");
         }
     }
 
@@ -201,8 +196,8 @@ mod tests {
         let first = watchers.subscribe(id);
         let second = watchers.subscribe(id);
         drop(first);
-        assert_eq!(watchers.len(), 1);
+        assert_eq!(watchers.watched(), 1);
         drop(second);
-        assert!(watchers.is_empty());
+        assert_eq!(watchers.watched(), 0);
     }
 }

@@ -28,7 +28,7 @@ pub(in crate::edge) struct ConcurrencyLimit<K: Eq + Hash> {
 
 /// One slot of a limit, given back when it drops.
 #[derive(Debug)]
-pub(in crate::edge) struct Slot<K: Copy + Eq + Hash> {
+pub(in crate::edge) struct ConcurrencySlot<K: Copy + Eq + Hash> {
     limit: Arc<ConcurrencyLimit<K>>,
     key: Option<K>,
 }
@@ -42,7 +42,10 @@ impl<K: Copy + Eq + Hash> ConcurrencyLimit<K> {
     ///
     /// # Errors
     /// The bound that is reached, that of the key before that of all.
-    pub(in crate::edge) fn acquire(self: &Arc<Self>, key: K) -> Result<Slot<K>, LimitReached> {
+    pub(in crate::edge) fn acquire(
+        self: &Arc<Self>,
+        key: K,
+    ) -> Result<ConcurrencySlot<K>, LimitReached> {
         // Counted first and compared second, so that of two at once not both get the last slot.
         let of_key = {
             let mut of_key = self.by_key.entry(key).or_default();
@@ -60,18 +63,20 @@ impl<K: Copy + Eq + Hash> ConcurrencyLimit<K> {
     ///
     /// # Errors
     /// [`LimitReached::Total`].
-    pub(in crate::edge) fn acquire_unkeyed(self: &Arc<Self>) -> Result<Slot<K>, LimitReached> {
+    pub(in crate::edge) fn acquire_unkeyed(
+        self: &Arc<Self>,
+    ) -> Result<ConcurrencySlot<K>, LimitReached> {
         let (slot, taken) = self.count(None);
         if taken > self.total { Err(LimitReached::Total) } else { Ok(slot) }
     }
 
-    fn count(self: &Arc<Self>, key: Option<K>) -> (Slot<K>, usize) {
+    fn count(self: &Arc<Self>, key: Option<K>) -> (ConcurrencySlot<K>, usize) {
         let taken = self.taken.fetch_add(1, Ordering::Relaxed) + 1;
-        (Slot { limit: Arc::clone(self), key }, taken)
+        (ConcurrencySlot { limit: Arc::clone(self), key }, taken)
     }
 }
 
-impl<K: Copy + Eq + Hash> Drop for Slot<K> {
+impl<K: Copy + Eq + Hash> Drop for ConcurrencySlot<K> {
     fn drop(&mut self) {
         self.limit.taken.fetch_sub(1, Ordering::Relaxed);
         if let Some(key) = self.key

@@ -22,23 +22,23 @@ pub const ROWS: usize = 256;
 /// Between two removals of what every reader has passed.
 const TRIM_EVERY: Duration = Duration::from_secs(5);
 
-/// The place of an entry: the row that it is in, and how many entries of the row are before it.
+/// Where an entry is: the row that it is in, and how many entries of the row are before it.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
-pub struct Place {
+pub struct EntryPosition {
     pub row: u64,
     pub index: u32,
 }
 
-impl Place {
-    /// The place behind a whole row.
+impl EntryPosition {
+    /// Behind a whole row.
     #[must_use]
     pub const fn behind(row: Position) -> Self {
         Self { row: row.0 + 1, index: 0 }
     }
 
-    /// A place before this one, and behind every entry before it.
+    /// A position before this one, and behind every entry before it.
     #[must_use]
     pub const fn before(self) -> Self {
         match self.index.checked_sub(1) {
@@ -47,29 +47,32 @@ impl Place {
         }
     }
 
-    /// The place behind the entry at this one.
+    /// Behind the entry at this position.
     #[must_use]
     pub const fn next(self) -> Self {
         Self { row: self.row, index: self.index + 1 }
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for EntryPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.row, self.index)
     }
 }
 
-/// No place of an entry.
+/// A text that is no position of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoPlace;
+pub struct InvalidEntryPosition;
 
-impl FromStr for Place {
-    type Err = NoPlace;
+impl FromStr for EntryPosition {
+    type Err = InvalidEntryPosition;
 
-    fn from_str(text: &str) -> Result<Self, NoPlace> {
-        let (row, index) = text.split_once('.').ok_or(NoPlace)?;
-        let (row, index) = (row.parse().map_err(|_| NoPlace)?, index.parse().map_err(|_| NoPlace)?);
+    fn from_str(text: &str) -> Result<Self, InvalidEntryPosition> {
+        let (row, index) = text.split_once('.').ok_or(InvalidEntryPosition)?;
+        let (row, index) = (
+            row.parse().map_err(|_| InvalidEntryPosition)?,
+            index.parse().map_err(|_| InvalidEntryPosition)?,
+        );
         Ok(Self { row, index })
     }
 }
@@ -78,7 +81,7 @@ impl FromStr for Place {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor<T> {
     /// The first entry that it has not passed.
-    pub next: Place,
+    pub next: EntryPosition,
     /// What else the reader keeps.
     pub of: T,
 }
@@ -92,7 +95,7 @@ pub struct Progress(Arc<AtomicU64>);
 /// A reader of the journal. Two that have one name must not run at the same time: the second that
 /// saves gets [`StoreError::Conflict`].
 #[derive(Debug)]
-pub struct Reader<T> {
+pub struct JournalReader<T> {
     store: Arc<dyn Store>,
     name: &'static str,
     revision: Revision,
@@ -101,7 +104,7 @@ pub struct Reader<T> {
     progress: Progress,
 }
 
-impl<T: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync> Reader<T> {
+impl<T: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync> JournalReader<T> {
     /// The reader of this name.
     ///
     /// # Errors
@@ -131,12 +134,12 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync> Reader<T
     ///
     /// # Errors
     /// The store's.
-    pub async fn rows(&self, from: Place) -> Result<Vec<Row>, StoreError> {
+    pub async fn rows(&self, from: EntryPosition) -> Result<Vec<Row>, StoreError> {
         self.store.journal(Position(from.row.saturating_sub(1)), ROWS).await
     }
 
     /// Waits until there may be something at this place or behind it.
-    pub async fn wait(&self, from: Place) {
+    pub async fn wait(&self, from: EntryPosition) {
         self.store.journaled(Position(from.row.saturating_sub(1))).await;
     }
 
@@ -152,10 +155,10 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync> Reader<T
         Ok(self.revision)
     }
 
-    /// [`Reader::save`], if the cursor has moved.
+    /// [`JournalReader::save`], if the cursor has moved.
     ///
     /// # Errors
-    /// As [`Reader::save`].
+    /// As [`JournalReader::save`].
     pub async fn save_moved(&mut self, cursor: Cursor<T>) -> Result<(), StoreError> {
         if self.stored.as_ref() == Some(&cursor) {
             return Ok(());
@@ -165,10 +168,10 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync> Reader<T
 }
 
 /// The entries of rows from a place on, each with its own.
-pub fn entries(rows: &[Row], from: Place) -> impl Iterator<Item = (Place, &str)> {
+pub fn entries(rows: &[Row], from: EntryPosition) -> impl Iterator<Item = (EntryPosition, &str)> {
     let placed = rows.iter().flat_map(|Row { position, entries }| {
         let row = position.0;
-        (0..).zip(entries).map(move |(index, entry)| (Place { row, index }, entry.as_str()))
+        (0..).zip(entries).map(move |(index, entry)| (EntryPosition { row, index }, entry.as_str()))
     });
     placed.filter(move |(place, _)| *place >= from)
 }
@@ -212,10 +215,10 @@ mod tests {
 
     #[test]
     fn a_place_is_read_as_it_was_written() {
-        let place = Place { row: 1_234, index: 5 };
+        let place = EntryPosition { row: 1_234, index: 5 };
         assert_eq!((place.to_string().as_str(), "1234.5".parse()), ("1234.5", Ok(place)));
         for text in ["", "1234", ".5", "1234.", "a.b"] {
-            assert_eq!(text.parse::<Place>(), Err(NoPlace), "{text}");
+            assert_eq!(text.parse::<EntryPosition>(), Err(InvalidEntryPosition), "{text}");
         }
     }
 
@@ -227,18 +230,18 @@ mod tests {
         }
         let mut readers = Vec::new();
         for name in ["one", "other"] {
-            readers.push(Reader::<()>::open(Arc::clone(&store), name).await.unwrap());
+            readers.push(JournalReader::<()>::open(Arc::clone(&store), name).await.unwrap());
         }
-        let progress: Vec<_> = readers.iter().map(Reader::progress).collect();
+        let progress: Vec<_> = readers.iter().map(JournalReader::progress).collect();
         for (reader, row, left) in [(0, 500, 600), (1, 301, 300), (1, 601, 101)] {
-            let next = Place { row, index: 0 };
+            let next = EntryPosition { row, index: 0 };
             readers[reader].save_moved(Cursor { next, of: () }).await.unwrap();
             trim_once(&*store, &progress).await.unwrap();
             assert_eq!(store.list(Bucket::Journal, "").await.unwrap().len(), left);
         }
-        let from = Place { row: 500, index: 0 };
+        let from = EntryPosition { row: 500, index: 0 };
         let rows = readers[0].rows(from).await.unwrap();
         let first = entries(&rows, from).next().unwrap();
-        assert_eq!(first, (Place { row: 500, index: 0 }, "{\"n\":499}"));
+        assert_eq!(first, (EntryPosition { row: 500, index: 0 }, "{\"n\":499}"));
     }
 }

@@ -9,15 +9,65 @@ use fido_relay_proto::{
     AttemptId, Binding, CeremonyId, CeremonyType, ClientId, DeviceId, NodeId, Outcome, Reason,
     TenantId, UnixMillis, Username,
 };
-use serde::Serialize;
+use serde::de::IntoDeserializer as _;
+use serde::de::value::{Error, StrDeserializer};
+use serde::{Deserialize, Serialize};
 
-use crate::core::ceremony::{Ceremony, Request};
+use crate::core::ceremony::{Ceremony, FactKind, Request};
 use crate::rfc3339;
 use crate::security::receipt::Receipt;
 
+/// The `event` of a ceremony's entry. The other entries are security events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    Opened,
+    Sent,
+    Woken,
+    Delivered,
+    WrongCode,
+    Claimed,
+    Challenged,
+    Card,
+    Answered,
+    Closed,
+}
+
+impl EntryKind {
+    /// Of a fact's entry; none: the fact has none of its ceremony's trail.
+    #[must_use]
+    pub const fn of(fact: &FactKind) -> Option<Self> {
+        Some(match fact {
+            FactKind::Opened => Self::Opened,
+            FactKind::Sent => Self::Sent,
+            FactKind::Woken => Self::Woken,
+            FactKind::Delivered => Self::Delivered,
+            FactKind::WrongCode { .. } => Self::WrongCode,
+            FactKind::Claimed => Self::Claimed,
+            FactKind::Challenged { .. } => Self::Challenged,
+            FactKind::Card { .. } => Self::Card,
+            FactKind::Answered { .. } => Self::Answered,
+            FactKind::Closed { .. } => Self::Closed,
+            FactKind::Lost | FactKind::Previewed | FactKind::Suppressed { .. } => return None,
+        })
+    }
+
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let name: StrDeserializer<'_, Error> = name.into_deserializer();
+        Self::deserialize(name).ok()
+    }
+
+    /// Of an entry, whose other members are not read; none: a security event's.
+    #[must_use]
+    pub fn of_entry(entry: &str) -> Option<Self> {
+        Self::named(entry.strip_prefix(r#"{"event":""#)?.split('"').next()?)
+    }
+}
+
 #[derive(Serialize)]
 pub(super) struct Entry<'a> {
-    pub(super) event: &'static str,
+    event: EntryKind,
     tenant: &'a TenantId,
     ceremony: CeremonyId,
     client: ClientId,
@@ -32,7 +82,7 @@ pub(super) struct Entry<'a> {
 
 impl<'a> Entry<'a> {
     /// An entry of this ceremony, as yet without a device and details.
-    pub(super) fn new(event: &'static str, request: &'a Request, at: UnixMillis) -> Self {
+    pub(super) fn new(event: EntryKind, request: &'a Request, at: UnixMillis) -> Self {
         Self {
             event,
             tenant: &request.tenant,

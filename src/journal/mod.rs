@@ -13,7 +13,11 @@ mod entry;
 
 use fido_relay_proto::Reason;
 
-pub use self::cursor::{Cursor, NoPlace, Place, Progress, ROWS, Reader, entries, trim, trim_once};
+pub use self::cursor::{
+    Cursor, EntryPosition, InvalidEntryPosition, JournalReader, Progress, ROWS, entries, trim,
+    trim_once,
+};
+pub use self::entry::EntryKind;
 
 use self::entry::{Entry, More, answered, closed, opened};
 use crate::core::ceremony::{Ceremony, Fact, FactKind};
@@ -33,7 +37,7 @@ pub struct Journal {
 impl Journal {
     /// Adds the entries of these facts, which the ceremony's history ends with, to a batch.
     #[must_use]
-    pub fn tell(&self, batch: Batch, ceremony: &Ceremony, facts: &[Fact]) -> Batch {
+    pub fn append_facts(&self, batch: Batch, ceremony: &Ceremony, facts: &[Fact]) -> Batch {
         let entries = facts.iter().flat_map(|fact| self.entries(ceremony, fact));
         entries.fold(batch, Batch::entry)
     }
@@ -42,44 +46,35 @@ impl Journal {
     #[must_use]
     pub fn entries(&self, ceremony: &Ceremony, fact: &Fact) -> Vec<String> {
         let request = &ceremony.request;
-        let (event, more) = match fact.kind {
+        let beside = beside(ceremony, fact).filter(|_| self.audited);
+        let is_written = self.audited || matches!(fact.kind, FactKind::Closed { .. });
+        let Some(kind) = EntryKind::of(&fact.kind).filter(|_| is_written) else {
+            return beside.into_iter().collect();
+        };
+        let more = match fact.kind {
             FactKind::Closed { outcome, reason } => {
                 let receipts = (self.issuer.as_str(), self.receipts && self.audited);
-                ("closed", closed(ceremony, (outcome, reason), receipts))
+                closed(ceremony, (outcome, reason), receipts)
             }
-            // Only the audit log says these.
-            _ if !self.audited => return Vec::new(),
-            FactKind::Opened => ("opened", opened(request)),
-            FactKind::Sent => ("sent", More::Nothing {}),
-            FactKind::Woken => ("woken", More::Nothing {}),
-            FactKind::Delivered => ("delivered", More::Nothing {}),
-            FactKind::WrongCode { nth } => ("wrong_code", More::WrongCode { nth }),
-            FactKind::Claimed => ("claimed", More::Nothing {}),
-            FactKind::Challenged { attempt } => (
-                "challenged",
-                attempt.map_or(More::Nothing {}, |attempt| More::Challenged { attempt }),
-            ),
-            FactKind::Card { code, .. } => {
-                ("card", code.map_or(More::Nothing {}, |card_code| More::Card { card_code }))
-            }
-            FactKind::Answered { attempt, digest, by } => {
-                ("answered", answered(attempt, digest, by))
-            }
-            FactKind::Lost | FactKind::Previewed => return Vec::new(),
-            FactKind::Suppressed { .. } => return beside(ceremony, fact).into_iter().collect(),
+            FactKind::Opened => opened(request),
+            FactKind::WrongCode { nth } => More::WrongCode { nth },
+            FactKind::Challenged { attempt: Some(attempt) } => More::Challenged { attempt },
+            FactKind::Card { code: Some(card_code), .. } => More::Card { card_code },
+            FactKind::Answered { attempt, digest, by } => answered(attempt, digest, by),
+            FactKind::Sent
+            | FactKind::Lost
+            | FactKind::Woken
+            | FactKind::Delivered
+            | FactKind::Previewed
+            | FactKind::Claimed
+            | FactKind::Challenged { attempt: None }
+            | FactKind::Card { code: None, .. }
+            | FactKind::Suppressed { .. } => More::Nothing {},
         };
-        let mut entry = Entry::new(event, request, fact.at);
+        let mut entry = Entry::new(kind, request, fact.at);
         (entry.device, entry.more) = (fact.device, more);
-        let beside = if self.audited { beside(ceremony, fact) } else { None };
         entry.text().into_iter().chain(beside).collect()
     }
-}
-
-/// The `event` of an entry, without reading the rest of it.
-#[must_use]
-pub fn event_of(entry: &str) -> &str {
-    let rest = entry.strip_prefix(r#"{"event":""#).unwrap_or_default();
-    rest.split('"').next().unwrap_or_default()
 }
 
 /// What a fact tells beside the trail of its ceremony: an alarm, or that no device was asked.

@@ -103,8 +103,4 @@ impl Fido for MeasuredFido {
             completion
         })
     }
-
-    fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
-        self.fido.probe()
-    }
 }

@@ -1,7 +1,6 @@
 //! Changes that a store makes together or not at all. It knows no record's meaning.
 
-use super::due::Due;
-use super::store::{Bucket, RecordName, Revision, StoreError};
+use super::stored::{Bucket, Due, RecordName, Revision, StoreError};
 
 /// Most changes of one batch.
 pub const MAX_CHANGES: usize = 64;
@@ -109,6 +108,7 @@ impl Batch {
     }
 
     /// Adds what another batch changes and says; neither may name a record of the other.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn and(mut self, other: Self) -> Self {
         self.changes.extend(other.changes);
@@ -122,14 +122,6 @@ impl Batch {
         self.changes.is_empty() && self.entries.is_empty()
     }
 
-    /// Whether it writes or checks this record.
-    #[must_use]
-    pub fn names(&self, record: &RecordName) -> bool {
-        self.changes
-            .iter()
-            .any(|change| (change.bucket, &change.key) == (record.bucket, &record.key))
-    }
-
     /// Its changes, in the order in which they were added.
     #[must_use]
     pub fn changes(&self) -> &[Change] {
@@ -137,6 +129,7 @@ impl Batch {
     }
 
     /// Its entries of the journal, in their order.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn entries(&self) -> &[String] {
         &self.entries

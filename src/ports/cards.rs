@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 
 use super::batch::Batch;
 use super::security_event::SecurityEvent;
-use super::store::StoreError;
+use super::stored::StoreError;
 
 /// One card of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]

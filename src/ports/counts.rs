@@ -21,9 +21,11 @@ pub trait Counts: Send + Sync + std::fmt::Debug {
 }
 
 /// Counts nothing.
+#[cfg(feature = "test-support")]
 #[derive(Clone, Copy, Debug)]
 pub struct NoCounts;
 
+#[cfg(feature = "test-support")]
 impl Counts for NoCounts {
     fn committed(&self, _: &Ceremony, _: &[Fact]) {}
 

@@ -84,7 +84,4 @@ pub trait Fido: Send + Sync + std::fmt::Debug {
         credential: &'a RawValue,
         time_left_ms: u64,
     ) -> BoxFuture<'a, Completion>;
-
-    /// Whether the server answers at all, for readiness and diagnosis: a sentence if it does not.
-    fn probe(&self) -> BoxFuture<'_, Result<(), String>>;
 }

@@ -6,18 +6,18 @@
 //! has a larger one, none is given twice, and once a row was read none appears before it.
 
 use super::batch::Batch;
-use super::store::{Bucket, Revision, StoreError, Stored};
+use super::stored::{Bucket, Revision, StoreError, Stored};
 
 /// Whether what the journal holds is exported as it must be, the worst last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Ability {
+pub enum ExportHealth {
     #[default]
-    Well,
+    Healthy,
     /// The export fails, and ceremonies go on all the same: the node is not ready.
     Failing,
     /// The export has failed for too long, and nothing may happen unrecorded: nothing new begins,
     /// no code and no answer is taken.
-    Forbidding,
+    Blocking,
 }
 
 /// The place of a row. 0 is before the first.

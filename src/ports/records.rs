@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::batch::Batch;
-use super::due::Due;
-use super::store::{Bucket, Revision, Store, StoreError, Stored};
+use super::store::Store;
+use super::stored::{Bucket, Due, Revision, StoreError, Stored};
 
 /// How often a lost race is run again before the store counts as unavailable. Each loss means that
 /// another write went through, so this many in a row is a fault, not bad luck.

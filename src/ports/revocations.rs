@@ -9,7 +9,7 @@
 use fido_relay_proto::{DeviceId, TenantId, UnixMillis};
 use futures::future::BoxFuture;
 
-use super::store::StoreError;
+use super::stored::StoreError;
 
 /// One device or card, revoked for good.
 #[derive(Clone, Debug, PartialEq, Eq)]

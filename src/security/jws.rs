@@ -7,11 +7,11 @@ use fido_relay_proto::http::{P256Jwk, PublishedJwk};
 use serde::Serialize;
 
 use super::device_proof;
-use super::signing_key::SigningKey;
+use super::signing_key::PrivateSigningKey;
 
 /// Signs with one P-256 key.
 pub(super) struct JwsSigner {
-    key: SigningKey,
+    key: PrivateSigningKey,
     published: PublishedJwk,
     signed: AtomicU64,
 }
@@ -48,7 +48,7 @@ impl JwsSigner {
     /// # Errors
     /// [`UnusableKey`] if it is no P-256 key.
     pub(super) fn new(pkcs8: &[u8]) -> Result<Self, UnusableKey> {
-        let key = SigningKey::from_pkcs8(pkcs8).ok_or(UnusableKey)?;
+        let key = PrivateSigningKey::from_pkcs8(pkcs8).ok_or(UnusableKey)?;
         let jwk = device_proof::jwk(key.public()).ok_or(UnusableKey)?;
         Ok(Self { key, published: published(jwk), signed: AtomicU64::new(0) })
     }

@@ -96,7 +96,7 @@ pub struct TooFast {
 
 /// Every rate of a node.
 #[derive(Debug)]
-pub struct Limits {
+pub struct NodeRateLimits {
     opens: KeyedRateLimit<ClientId>,
     attempts: KeyedRateLimit<IpNet>,
     refused: KeyedRateLimit<IpNet>,
@@ -108,7 +108,7 @@ pub struct Limits {
     used: Notify,
 }
 
-impl Limits {
+impl NodeRateLimits {
     /// Nobody has come yet.
     #[must_use]
     pub fn new(rates: Rates) -> Self {
@@ -330,8 +330,8 @@ mod tests {
 
     use super::*;
 
-    fn limits() -> Limits {
-        Limits::new(Rates {
+    fn limits() -> NodeRateLimits {
+        NodeRateLimits::new(Rates {
             opens_per_s: 2,
             opens_burst: 3,
             attempts_per_s: 1,

@@ -76,10 +76,10 @@ impl From<BadProof> for PullProofError {
 pub struct PullProofs {
     start: Instant,
     most: usize,
-    state: Mutex<State>,
+    state: Mutex<NonceState>,
 }
 
-struct State {
+struct NonceState {
     key: hmac::Key,
     /// How many nonce keys there were before.
     life: u64,
@@ -90,9 +90,9 @@ struct State {
     older: HashSet<Name>,
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for NonceState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "State({} used, {} older)", self.used.len(), self.older.len())
+        write!(f, "NonceState({} used, {} older)", self.used.len(), self.older.len())
     }
 }
 
@@ -106,7 +106,7 @@ impl PullProofs {
     fn with_room(most: usize) -> Self {
         let start = Instant::now();
         let (used, older, turns_at) = (HashSet::new(), HashSet::new(), start + NONCE_LIFE);
-        let state = State { key: fresh_key(), life: 0, turns_at, used, older };
+        let state = NonceState { key: fresh_key(), life: 0, turns_at, used, older };
         Self { start, most, state: Mutex::new(state) }
     }
 
@@ -183,7 +183,7 @@ impl PullProofs {
         Ok(())
     }
 
-    fn is_fresh(&self, state: &State, nonce: &str) -> bool {
+    fn is_fresh(&self, state: &NonceState, nonce: &str) -> bool {
         let Some(bytes) = from_base64url(nonce) else { return false };
         let Some((time, mac)) = bytes.split_first_chunk::<TIME>() else { return false };
         let right = hmac::sign(&state.key, time);
@@ -198,7 +198,7 @@ impl PullProofs {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, NonceState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

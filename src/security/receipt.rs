@@ -93,14 +93,14 @@ pub struct CardPart {
 /// The card SDK's JSON object, as far as it is kept.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Credential {
+struct CardCredential {
     id: Option<String>,
     raw_id: Option<String>,
-    response: Response,
+    response: CardResponse,
 }
 
 #[derive(Deserialize)]
-struct Response {
+struct CardResponse {
     #[serde(rename = "clientDataJSON")]
     client_data_json: String,
     #[serde(rename = "authenticatorData")]
@@ -123,7 +123,7 @@ fn sha256(bytes: &[u8]) -> String {
 
 impl CardPart {
     fn of(credential: &str, public_key: Option<&str>) -> Option<Self> {
-        let Credential { id, raw_id, response } = serde_json::from_str(credential).ok()?;
+        let CardCredential { id, raw_id, response } = serde_json::from_str(credential).ok()?;
         let object = response.attestation_object.as_deref().and_then(normal);
         // Beside an attestation object the two others are copies from within it, if they are there.
         let beside = |text: Option<String>| match object {

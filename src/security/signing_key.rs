@@ -16,20 +16,20 @@ use crate::encoding::base64url;
 const RSA_LEAST: usize = 256;
 
 /// A private key that signs.
-pub(crate) enum SigningKey {
+pub(crate) enum PrivateSigningKey {
     /// A P-256 key, which signs ES256.
     Ec(Box<EcdsaKeyPair>),
     /// An RSA key, which signs RS256.
     Rsa(Box<RsaKeyPair>),
 }
 
-impl std::fmt::Debug for SigningKey {
+impl std::fmt::Debug for PrivateSigningKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SigningKey")
+        f.write_str("PrivateSigningKey")
     }
 }
 
-impl SigningKey {
+impl PrivateSigningKey {
     /// The P-256 key of a PKCS #8 document; `None` if it holds none.
     pub(crate) fn from_pkcs8(document: &[u8]) -> Option<Self> {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document).ok()?;
@@ -88,7 +88,7 @@ impl SigningKey {
         self.sign_parts(&header, claims)
     }
 
-    /// A header that names [`SigningKey::algorithm`] and these claims, signed. `None` only if one has
+    /// A header that names [`PrivateSigningKey::algorithm`] and these claims, signed. `None` only if one has
     /// no JSON form or the cryptographic library fails.
     pub(crate) fn sign_parts(
         &self,

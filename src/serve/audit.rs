@@ -77,7 +77,6 @@ async fn dependencies(
         checkpoint_entries: config.audit.checkpoint_entries,
         checkpoint_every: config.audit.checkpoint_every,
         retention_days: config.audit.retention_days,
-        receipts: config.audit.receipts,
         anchor: config.audit.anchor.clone(),
         ..Settings::new(audit_dir(config))
     };

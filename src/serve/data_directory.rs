@@ -15,7 +15,7 @@ use super::{
     AUDIT_DIR, REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE, StartError, audit_dir, due_rules,
 };
 use crate::app::audit;
-use crate::backends::embedded::{FileStore, OpenError, StoreFile};
+use crate::backends::embedded::{FileStore, StoreFile, StoreOpenError};
 use crate::config::Config;
 use crate::private_file;
 use crate::security::encryption::Encryptor;
@@ -81,6 +81,7 @@ impl DataDirectory {
     }
 
     /// The data directory at a path, with the audit log at its default place.
+    #[cfg(any(feature = "rig", feature = "test-support"))]
     #[must_use]
     pub fn at(path: &Path) -> Self {
         let path = absolute(path);
@@ -144,7 +145,7 @@ impl DataDirectory {
 
     fn make(&self) -> Result<FileStore, StartError> {
         let mark = self.path.join(FIRST_START);
-        let failed = |source| OpenError::Io { path: self.path.clone(), source };
+        let failed = |source| StoreOpenError::Io { path: self.path.clone(), source };
         private_file::create_directory(&self.path).map_err(failed)?;
         let was_interrupted = mark.exists();
         File::create(&mark).and_then(|mark| mark.sync_all()).map_err(failed)?;
@@ -152,7 +153,7 @@ impl DataDirectory {
         // The store first: its lock keeps another process from making a key of its own.
         let store = match FileStore::open(&self.store_file(), &due_rules()) {
             // A power cut while the file was made: it never held anything.
-            Err(OpenError::Damaged { .. }) if was_interrupted => {
+            Err(StoreOpenError::Damaged { .. }) if was_interrupted => {
                 for part in StoreFile::ALL {
                     std::fs::remove_file(part.file(&self.store_file())).map_err(failed)?;
                 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::StartError;
-use crate::config::{Config, ForwardedHeader, Tls};
+use crate::config::{Config, ForwardedHeader, TlsConfig};
 use crate::edge::listener::{
     self, AcceptLimits, CertificateFiles, ForwardedBy, Listener, ListenerSettings, ProxyTrust,
 };
@@ -60,7 +60,7 @@ pub(super) fn admin_settings(config: &Config) -> ListenerSettings {
     }
 }
 
-pub(crate) fn certificate_files(tls: &Tls) -> CertificateFiles {
+pub(crate) fn certificate_files(tls: &TlsConfig) -> CertificateFiles {
     CertificateFiles { cert: tls.cert_file.clone(), key: tls.key_file.clone() }
 }
 

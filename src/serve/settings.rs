@@ -65,9 +65,9 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn socket_limits(limits: &Limits) -> session::Limits {
-    let defaults = session::Limits::default();
-    session::Limits {
+fn socket_limits(limits: &Limits) -> session::SessionLimits {
+    let defaults = session::SessionLimits::default();
+    session::SessionLimits {
         frame_after_auth: limits.frame_bytes,
         text: session::FrameBudget {
             every_ms: 1000 / u64::from(limits.frames_per_s.max(1)),

@@ -88,7 +88,7 @@ async fn a_registered_card_its_news_and_its_entry_are_one_commit_with_the_ceremo
     let user = UserKey::new(&tenant, &ada);
     assert_eq!(revision(&*relay.store, Bucket::Credentials, "card").await, end);
     assert_eq!(revision(&*relay.store, Bucket::Users, user.as_str()).await, end);
-    let news = devices::news(&*relay.store, &tenant, &ada).await.unwrap();
+    let news = devices::notices_of_user(&*relay.store, &tenant, &ada).await.unwrap();
     let news: Vec<_> = news.iter().map(|news| (news.event, news.card)).collect();
     assert_eq!(news, [(NoticeEvent::CardRegistered, Some(CARD))]);
     let told = events(&*relay.store).await;

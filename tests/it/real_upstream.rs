@@ -103,7 +103,7 @@ async fn a_card_is_registered_then_signs_in_and_approves() {
         let mut settings = FidoHttpSettings::new(server.url().parse().unwrap());
         settings.paths = paths;
         let fido = made(settings);
-        assert_eq!(fido.probe().await, Ok(()));
+        fido.reach().await.unwrap();
         let mut ada = Holder::new(format!("ada-{paths:?}"));
 
         let unknown = fido.begin(ada.request(CeremonyType::Authentication)).await.unwrap_err();

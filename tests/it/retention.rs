@@ -55,10 +55,6 @@ impl Fido for NoFido {
     ) -> BoxFuture<'a, Completion> {
         Box::pin(std::future::ready(Verdict::NotAsked.into()))
     }
-
-    fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
 }
 
 fn relay() -> Relay {

@@ -7,7 +7,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fido_relay::backends::embedded::{FileStore, LogSlot, OpenError, StoreFile, StoreOptions};
+use fido_relay::backends::embedded::{FileStore, LogSlot, StoreFile, StoreOpenError, StoreOptions};
 use fido_relay::ports::{Bucket, Due, DueRule, Duty, Revision, Store};
 use fido_relay_proto::UnixMillis;
 use redb::backends::FileBackend;
@@ -102,7 +102,7 @@ async fn after_a_kill_the_tables_are_refused_without_their_own_log() {
             spoil(log, &others);
         }
         let refused = FileStore::open(&copy, &[]).unwrap_err();
-        assert!(matches!(refused, OpenError::Damaged { .. }), "{refused:?}");
+        assert!(matches!(refused, StoreOpenError::Damaged { .. }), "{refused:?}");
         assert!(refused.to_string().contains("its log"), "{refused}");
     }
     copied(&path, &copy);
@@ -150,7 +150,7 @@ async fn older_tables_beside_a_newer_log_are_refused() {
     copied(&path, &copy);
     std::fs::copy(&old, &copy).unwrap();
     let refused = FileStore::open(&copy, &[]).unwrap_err();
-    assert!(matches!(refused, OpenError::Damaged { .. }), "{refused:?}");
+    assert!(matches!(refused, StoreOpenError::Damaged { .. }), "{refused:?}");
 }
 
 /// What the version before wrote: a table for each bucket, without due times.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use fido_relay::app::ceremonies::CeremonyKey;
-use fido_relay::app::pairings::{self, Phone, Secret};
+use fido_relay::app::pairings::{self, NewDevice, PairingSecret};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::Event;
 use fido_relay::ports::{Bucket, Clock as _, Revision};
@@ -146,9 +146,9 @@ async fn a_pairing_token_used_or_not_is_swept_within_half_an_hour() {
     let used = open().await;
     relay.clock.forward(pairings::LIFETIME_S * 1000 - 1);
     let now = relay.clock.now();
-    let found = pairings::look(&*relay.store, Secret::Token(&used), now).await.unwrap();
+    let found = pairings::look(&*relay.store, PairingSecret::Token(&used), now).await.unwrap();
     let jwk = fido_relay_rig::phone::DeviceKey::generate().unwrap().jwk().clone();
-    let phone = Phone { jwk, name: None, platform: Platform::Other, push: None };
+    let phone = NewDevice { jwk, name: None, platform: Platform::Other, push: None };
     pairings::redeem(&app, &found, phone).await.unwrap();
     relay.relay.sweep().await.unwrap();
     // Each stands under its token and under its typed code's locator.

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::UnixMillis;
 use serde::{Deserialize, Serialize};
 
-use crate::journal::Place;
+use crate::journal::EntryPosition;
 use crate::rfc3339;
 
 /// What stands before the first line: the hash of nothing that exists.
@@ -74,7 +74,7 @@ pub(super) fn hash(line: &[u8]) -> String {
 pub(super) fn line(
     (seq, prev, chain): (u64, &str, &str),
     at: UnixMillis,
-    position: Place,
+    position: EntryPosition,
     body: &str,
 ) -> String {
     let body = body.strip_prefix('{').unwrap_or(body);
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_line_is_one_object_whose_head_can_be_read() {
-        let place = Place { row: 41, index: 2 };
+        let place = EntryPosition { row: 41, index: 2 };
         let started = r#"{"event":"started","version":"1"}"#;
         let text = line((7, NO_LINE, "c"), UnixMillis(0), place, started);
         let head: Head = serde_json::from_str(&text).unwrap();

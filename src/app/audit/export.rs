@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::entry::CHECKPOINT_TYP;
 use super::log::{Line, Log};
 use super::{AuditDependencies, Settings, anchor};
-use crate::journal::{self, Cursor, Place, Progress, Reader};
-use crate::ports::{Ability, Row};
+use crate::journal::{self, Cursor, EntryPosition, JournalReader, Progress};
+use crate::ports::{ExportHealth, Row};
 use crate::security::receipt::Receipt;
 use crate::security::record::RecordSigner;
 use crate::tasks::Tasks;
@@ -44,14 +44,14 @@ pub(super) struct Exported {
 /// Entries that were left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Gap {
-    from: Place,
+    from: EntryPosition,
     /// None: they were not counted.
     entries: Option<u64>,
 }
 
 impl Gap {
     /// From here on, while there was no audit log.
-    pub(super) const fn unknown(from: Place) -> Self {
+    pub(super) const fn unknown(from: EntryPosition) -> Self {
         Self { from, entries: None }
     }
 }
@@ -66,28 +66,28 @@ impl Exported {
 pub(super) struct Export {
     /// None while a thread writes to it.
     log: Option<Log>,
-    reader: Reader<Exported>,
+    reader: JournalReader<Exported>,
     /// The first entry that is not in the log.
-    next: Place,
-    exported: watch::Sender<Place>,
+    next: EntryPosition,
+    exported: watch::Sender<EntryPosition>,
     gap: Option<Gap>,
     /// How far the entries that wait were counted, and their bytes.
-    backlog: (Place, usize),
+    backlog: (EntryPosition, usize),
     /// Since when entries wait that are not in the log, or the log could not be written.
     late_since: Option<Instant>,
     /// Whether the last write failed.
     is_failing: bool,
     settings: Settings,
     ground: AuditDependencies,
-    ability: watch::Sender<Ability>,
+    health: watch::Sender<ExportHealth>,
     anchor: Option<mpsc::Sender<String>>,
 }
 
 impl Export {
     pub(super) fn new(
         log: Log,
-        reader: Reader<Exported>,
-        (next, gap): (Place, Option<Gap>),
+        reader: JournalReader<Exported>,
+        (next, gap): (EntryPosition, Option<Gap>),
         (settings, ground): (Settings, AuditDependencies),
     ) -> Self {
         Self {
@@ -101,16 +101,16 @@ impl Export {
             is_failing: false,
             settings,
             ground,
-            ability: watch::Sender::new(Ability::Well),
+            health: watch::Sender::new(ExportHealth::Healthy),
             anchor: None,
         }
     }
 
-    pub(super) fn ability(&self) -> watch::Receiver<Ability> {
-        self.ability.subscribe()
+    pub(super) fn health(&self) -> watch::Receiver<ExportHealth> {
+        self.health.subscribe()
     }
 
-    pub(super) fn exported(&self) -> watch::Receiver<Place> {
+    pub(super) fn exported(&self) -> watch::Receiver<EntryPosition> {
         self.exported.subscribe()
     }
 
@@ -202,7 +202,7 @@ impl Export {
                     return false;
                 }
             };
-            let Some(last) = rows.last().map(|row| Place::behind(row.position)) else {
+            let Some(last) = rows.last().map(|row| EntryPosition::behind(row.position)) else {
                 if !self.is_failing {
                     self.late_since = None;
                     self.judge();
@@ -329,14 +329,14 @@ impl Export {
     }
 
     /// Some rows from a place on: where they end, their entries and bytes.
-    async fn count(&self, from: Place) -> Option<(Place, u64, usize)> {
+    async fn count(&self, from: EntryPosition) -> Option<(EntryPosition, u64, usize)> {
         let rows = self.reader.rows(from).await.ok()?;
         let mut entries = journal::entries(&rows, from).map(|(_, entry)| entry.len()).peekable();
         entries.peek()?;
         let (count, bytes) =
             entries.fold((0, 0), |(count, bytes), length| (count + 1, bytes + length));
         let last: &Row = rows.last()?;
-        Some((Place::behind(last.position), count, bytes))
+        Some((EntryPosition::behind(last.position), count, bytes))
     }
 
     /// The checkpoint that says where the log begins comes first: a crash between the two leaves
@@ -414,12 +414,12 @@ impl Export {
     fn judge(&self) {
         let late = self.late_since.map_or(Duration::ZERO, |since| since.elapsed());
         let is_late = late >= self.settings.grace;
-        let ability = match (self.is_failing, is_late) {
-            (_, true) if self.settings.required => Ability::Forbidding,
-            (true, _) | (_, true) => Ability::Failing,
-            (false, false) => Ability::Well,
+        let health = match (self.is_failing, is_late) {
+            (_, true) if self.settings.required => ExportHealth::Blocking,
+            (true, _) | (_, true) => ExportHealth::Failing,
+            (false, false) => ExportHealth::Healthy,
         };
-        self.ability.send_if_modified(|before| std::mem::replace(before, ability) != ability);
+        self.health.send_if_modified(|before| std::mem::replace(before, health) != health);
     }
 }
 
@@ -427,9 +427,9 @@ impl Drop for Export {
     /// Without it nothing is exported any more.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let ability =
-                if self.settings.required { Ability::Forbidding } else { Ability::Failing };
-            self.ability.send_replace(ability);
+            let health =
+                if self.settings.required { ExportHealth::Blocking } else { ExportHealth::Failing };
+            self.health.send_replace(health);
         }
     }
 }

@@ -17,7 +17,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::UnixMillis;
 
 use super::entry::{self, CHECKPOINT, Checkpoint, Head, NO_LINE};
-use crate::journal::Place;
+use crate::journal::EntryPosition;
 use crate::rfc3339;
 use crate::security::random;
 
@@ -34,14 +34,14 @@ pub(super) struct Log {
     directory: PathBuf,
     segment_bytes: u64,
     _lock: Lock,
-    segment: Option<Segment>,
+    segment: Option<LogSegment>,
     chain: String,
     next_seq: u64,
     prev: String,
     first: (u64, String),
     since_checkpoint: u64,
     /// The last entry of the journal that is in it; none: its lines are of an earlier version.
-    position: Option<Place>,
+    position: Option<EntryPosition>,
 }
 
 /// One relay at a time.
@@ -60,7 +60,7 @@ impl Drop for Lock {
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     /// The entry of the journal that it holds; none: it is the log's own.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<EntryPosition>,
     /// A JSON object.
     pub(super) body: String,
 }
@@ -73,7 +73,7 @@ impl Line {
 }
 
 #[derive(Debug)]
-struct Segment {
+struct LogSegment {
     file: File,
     /// Bytes that are written and flushed; what is beyond is to be cut off.
     bytes: u64,
@@ -158,7 +158,7 @@ impl Log {
             self.prev = hash;
             self.position = head.position.and_then(|position| position.parse().ok());
             self.segment =
-                Some(Segment { file, bytes: end.bytes, began: began.unwrap_or_default() });
+                Some(LogSegment { file, bytes: end.bytes, began: began.unwrap_or_default() });
             break;
         }
         if let Some((seq, checkpoint)) = self.last_checkpoint()? {
@@ -232,7 +232,7 @@ impl Log {
     }
 
     fn rotate(&mut self, now: UnixMillis) -> io::Result<()> {
-        let full = |segment: &Segment| {
+        let full = |segment: &LogSegment| {
             segment.bytes >= self.segment_bytes
                 || (segment.bytes > 0 && now.millis_since(segment.began) >= SEGMENT_MS)
         };
@@ -245,12 +245,12 @@ impl Log {
         file.set_len(0)?;
         // So that the file's name survives a power cut as its lines do.
         File::open(&self.directory)?.sync_all()?;
-        self.segment = Some(Segment { file, bytes: 0, began: now });
+        self.segment = Some(LogSegment { file, bytes: 0, began: now });
         Ok(())
     }
 
     /// Lines of the log's own are from now on before this place.
-    pub(super) fn go_on_at(&mut self, next: Place) {
+    pub(super) fn go_on_at(&mut self, next: EntryPosition) {
         self.position = Some(next.before());
     }
 
@@ -265,7 +265,7 @@ impl Log {
 
     /// The last entry of the journal that is in it; none: there is none, or its lines are of an
     /// earlier version.
-    pub(super) fn position(&self) -> Option<Place> {
+    pub(super) fn position(&self) -> Option<EntryPosition> {
         // Lines of the log's own that precede every entry name row 0, which no commit has.
         self.position.filter(|position| position.row > 0)
     }

@@ -16,7 +16,7 @@
 //! Where both were put back together, only a checkpoint that was kept elsewhere shows it.
 //!
 //! **A disk that takes nothing.** The journal keeps what happens. With `required` the relay refuses
-//! new approvals once the export has failed for a minute ([`Ability::Forbidding`]); without, entries
+//! new approvals once the export has failed for a minute ([`ExportHealth::Blocking`]); without, entries
 //! beyond a limit of bytes are left out, and the log says how many.
 //!
 //! It knows the journal and the ports, and nothing of HTTP, sockets or a FIDO2 server.
@@ -44,8 +44,8 @@ use self::export::{Export, Exported, Gap};
 use self::log::{Line, Log};
 use self::refusals::RefusalCounts;
 use self::upgrade::Written;
-use crate::journal::{Cursor, Journal, Place, Progress, Reader};
-use crate::ports::{Ability, Batch, Bucket, Clock, Position, Store, StoreError, records};
+use crate::journal::{Cursor, EntryPosition, Journal, JournalReader, Progress};
+use crate::ports::{Batch, Bucket, Clock, ExportHealth, Position, Store, StoreError, records};
 use crate::security::record::RecordSigner;
 use crate::tasks::Tasks;
 
@@ -67,8 +67,6 @@ pub struct Settings {
     pub checkpoint_every: Duration,
     /// Days that a segment is kept after its last entry; 0: for good.
     pub retention_days: u64,
-    /// Whether receipts are written, too.
-    pub receipts: bool,
     /// A program and its arguments that is handed each checkpoint on its standard input; empty: none.
     pub anchor: Vec<String>,
     /// A segment of this size is followed by a new one; `None`: 64 MiB.
@@ -91,7 +89,6 @@ impl Settings {
             checkpoint_entries: 1_000,
             checkpoint_every: Duration::from_secs(600),
             retention_days: 0,
-            receipts: false,
             anchor: Vec::new(),
             segment_bytes: None,
             pace: Duration::from_millis(250),
@@ -103,7 +100,7 @@ impl Settings {
 
 /// Why there is no audit log.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum AuditStartError {
     /// Its files cannot be had.
     #[error(transparent)]
     Files(#[from] std::io::Error),
@@ -125,9 +122,11 @@ pub struct AuditDependencies {
 /// The audit log of a running relay, or of a command while none runs. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Audit {
+    #[cfg_attr(not(feature = "test-support"), expect(dead_code, reason = "for caught_up"))]
     store: Arc<dyn Store>,
-    ability: watch::Receiver<Ability>,
-    exported: watch::Receiver<Place>,
+    health: watch::Receiver<ExportHealth>,
+    #[cfg_attr(not(feature = "test-support"), expect(dead_code, reason = "for caught_up"))]
+    exported: watch::Receiver<EntryPosition>,
     progress: Progress,
     tasks: Tasks,
 }
@@ -158,11 +157,11 @@ impl Difference {
 /// How the log of a directory differs from what the store's cursor names, if it does.
 ///
 /// # Errors
-/// [`StartError`].
+/// [`AuditStartError`].
 pub async fn compare(
     directory: &Path,
     store: &dyn Store,
-) -> Result<Option<Difference>, StartError> {
+) -> Result<Option<Difference>, AuditStartError> {
     let stored = records::load::<Cursor<Exported>>(store, Bucket::Cursors, READER).await?;
     let Some((Cursor { of: exported, .. }, _)) = stored else { return Ok(None) };
     Ok(differs(directory, &exported)?)
@@ -195,27 +194,28 @@ impl Audit {
     /// version without a journal, what that version left unwritten is entered first.
     ///
     /// # Errors
-    /// [`StartError`].
+    /// [`AuditStartError`].
     pub async fn start(
         settings: Settings,
         ground: AuditDependencies,
         journal: &Journal,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, AuditStartError> {
         let (version, iss) = (env!("CARGO_PKG_VERSION"), ground.signer.issuer());
         let started = json!({ "event": "started", "version": version, "iss": iss });
         let store = Arc::clone(&ground.store);
         let mut export = open(settings, ground, journal, Some(started)).await?;
         let (tasks, progress) = (Tasks::default(), export.progress());
-        let (ability, exported) = (export.ability(), export.exported());
+        let (health, exported) = (export.health(), export.exported());
         export.anchor_in(&tasks);
         tasks.spawn("audit export", export.run(tasks.stopping().clone()));
-        Ok(Self { store, ability, exported, progress, tasks })
+        Ok(Self { store, health, exported, progress, tasks })
     }
 
     /// Waits until everything is in the log that was committed before the call.
     ///
     /// # Errors
     /// The store's.
+    #[cfg(feature = "test-support")]
     pub async fn caught_up(&self) -> Result<(), StoreError> {
         let mut exported = self.exported.clone();
         loop {
@@ -233,8 +233,8 @@ impl Audit {
 
     /// Whether it can keep up with the journal.
     #[must_use]
-    pub fn ability(&self) -> watch::Receiver<Ability> {
-        self.ability.clone()
+    pub fn health(&self) -> watch::Receiver<ExportHealth> {
+        self.health.clone()
     }
 
     /// What of the journal it needs no more.
@@ -246,7 +246,7 @@ impl Audit {
     /// Writes what waits, a last checkpoint, and stops. Tells whether all of it was written in time;
     /// what was not is in the journal.
     pub async fn close(&self) -> bool {
-        self.tasks.stop(CLOSE_LIMIT).await && *self.ability.borrow() == Ability::Well
+        self.tasks.stop(CLOSE_LIMIT).await && *self.health.borrow() == ExportHealth::Healthy
     }
 }
 
@@ -265,12 +265,12 @@ impl Offline {
     /// configuration, says so and enters what is done.
     ///
     /// # Errors
-    /// [`StartError`].
+    /// [`AuditStartError`].
     pub async fn open(
         settings: Settings,
         ground: AuditDependencies,
         journal: &Journal,
-    ) -> Result<Option<Self>, StartError> {
+    ) -> Result<Option<Self>, AuditStartError> {
         let store = &*ground.store;
         let is_known = store.load(Bucket::Cursors, READER).await?.is_some();
         let is_new = store.page(Bucket::Ceremonies, "", 1).await?.is_empty();
@@ -294,9 +294,9 @@ async fn open(
     ground: AuditDependencies,
     journal: &Journal,
     started: Option<serde_json::Value>,
-) -> Result<Export, StartError> {
+) -> Result<Export, AuditStartError> {
     let Settings { directory, segment_bytes, .. } = &settings;
-    let mut reader = Reader::open(Arc::clone(&ground.store), READER).await?;
+    let mut reader = JournalReader::open(Arc::clone(&ground.store), READER).await?;
     let stored: Option<Cursor<Exported>> = reader.stored().cloned();
     let before = stored.as_ref().map(|cursor| differs(directory, &cursor.of)).transpose()?;
     let (mut log, torn) = Log::open(directory, segment_bytes.unwrap_or(log::SEGMENT_BYTES))?;
@@ -311,7 +311,7 @@ async fn open(
     // what was found. No row that the store ever had has a greater revision.
     let head = reader.save(Batch::new(), stored.clone().unwrap_or_default()).await?;
     let mut next = stored.as_ref().map(|cursor| cursor.next).unwrap_or_default();
-    let exported = log.position().map(Place::next);
+    let exported = log.position().map(EntryPosition::next);
     let is_beyond = exported.is_some_and(|exported| exported.row > head.0);
     if let (Some(cursor), Some(found)) = (&stored, before.flatten()) {
         let Exported { chain, seq, hash, .. } = &cursor.of;
@@ -324,7 +324,7 @@ async fn open(
         let position = log.position().unwrap_or_default().to_string();
         tracing::error!(position, "the store was put back: the audit log holds more than it had");
         first.push(json!({ "event": "store_put_back", "position_before": position }));
-        next = Place::behind(Position(head.0));
+        next = EntryPosition::behind(Position(head.0));
         log.go_on_at(next);
     } else {
         next = next.max(exported.unwrap_or_default());
@@ -348,7 +348,7 @@ async fn open(
 /// # Errors
 /// The store's.
 pub async fn pass_over(store: Arc<dyn Store>) -> Result<(), StoreError> {
-    let mut reader = Reader::<Exported>::open(store, READER).await?;
+    let mut reader = JournalReader::<Exported>::open(store, READER).await?;
     let Some(mut cursor) = reader.stored().cloned() else { return Ok(()) };
     cursor.of.gap.get_or_insert_with(|| Gap::unknown(cursor.next));
     reader.save_moved(cursor).await
@@ -358,21 +358,21 @@ pub async fn pass_over(store: Arc<dyn Store>) -> Result<(), StoreError> {
 /// begins anew: what it has written is then found in the log.
 async fn recover(
     log: &mut Log,
-    reader: &Reader<Exported>,
+    reader: &JournalReader<Exported>,
     journal: &Journal,
     ground: &AuditDependencies,
-) -> Result<(), StartError> {
+) -> Result<(), AuditStartError> {
     let store = &*ground.store;
     // A new store has nothing to recover, and the log is not read for it.
     if store.page(Bucket::Ceremonies, "", 1).await?.is_empty() {
         return Ok(());
     }
     let mut written = Written::read(log.directory())?;
-    let mut next = Place::default();
+    let mut next = EntryPosition::default();
     loop {
         let rows = reader.rows(next).await?;
         let Some(last) = rows.last() else { break };
-        next = Place::behind(last.position);
+        next = EntryPosition::behind(last.position);
         rows.iter().flat_map(|row| &row.entries).for_each(|entry| written.add(entry));
     }
     let mut after = String::new();

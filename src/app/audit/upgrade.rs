@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::log::segments;
 use crate::core::ceremony::{Ceremony, Fact, FactKind};
-use crate::journal::Journal;
+use crate::journal::{EntryKind, Journal};
 use crate::ports::{Bucket, Store, StoreError, records};
 use crate::rfc3339;
 
@@ -24,15 +24,15 @@ const PAGE: usize = 256;
 /// What the log has of each ceremony.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    /// Of each ceremony with an entry since `since`: the names of its entries, of wrong codes with
+    /// Of each ceremony with an entry since `since`: the kinds of its entries, of wrong codes with
     /// their number.
-    entries: HashMap<CeremonyId, HashSet<(String, Option<u8>)>>,
+    entries: HashMap<CeremonyId, HashSet<(EntryKind, Option<u8>)>>,
     /// Of ceremonies that ended before, everything is taken as written.
     since: UnixMillis,
 }
 
 #[derive(Deserialize)]
-struct Line<'a> {
+struct EarlierLine<'a> {
     /// None in an entry of the journal.
     #[serde(borrow, default)]
     time: &'a str,
@@ -55,7 +55,7 @@ impl Written {
             let mut oldest = None;
             for line in text.split(|byte| *byte == b'\n') {
                 // Which lines are sound is the verifier's question.
-                let Ok(line) = serde_json::from_slice::<Line<'_>>(line) else { continue };
+                let Ok(line) = serde_json::from_slice::<EarlierLine<'_>>(line) else { continue };
                 written.know(&line);
                 let at = rfc3339::parse(line.time);
                 oldest = oldest.or(at);
@@ -74,15 +74,15 @@ impl Written {
 
     /// Adds an entry of the journal.
     pub(super) fn add(&mut self, entry: &str) {
-        if let Ok(line) = serde_json::from_str::<Line<'_>>(entry) {
+        if let Ok(line) = serde_json::from_str::<EarlierLine<'_>>(entry) {
             self.know(&line);
         }
     }
 
-    fn know(&mut self, line: &Line<'_>) {
+    fn know(&mut self, line: &EarlierLine<'_>) {
         if let Some(id) = line.ceremony {
             let known = self.entries.entry(id).or_default();
-            known.insert((line.event.to_owned(), line.nth));
+            known.extend(EntryKind::named(line.event).map(|kind| (kind, line.nth)));
         }
     }
 
@@ -95,7 +95,7 @@ impl Written {
             return Vec::new();
         }
         let is_missing = |fact: &&Fact| {
-            name(&fact.kind).is_some_and(|name| known.is_none_or(|known| !known.contains(&name)))
+            known_by(&fact.kind).is_some_and(|it| known.is_none_or(|known| !known.contains(&it)))
         };
         let facts = ceremony.history.iter().filter(is_missing);
         let entries = facts.flat_map(|fact| journal.entries(ceremony, fact));
@@ -107,22 +107,9 @@ impl Written {
 }
 
 /// What the entry of a fact is known by; none: an earlier version wrote it only as it happened.
-fn name(kind: &FactKind) -> Option<(String, Option<u8>)> {
-    let (name, nth) = match kind {
-        FactKind::Opened => ("opened", None),
-        FactKind::Sent => ("sent", None),
-        FactKind::Delivered => ("delivered", None),
-        FactKind::WrongCode { nth } => ("wrong_code", Some(*nth)),
-        FactKind::Claimed => ("claimed", None),
-        FactKind::Challenged { .. } => ("challenged", None),
-        FactKind::Card { .. } => ("card", None),
-        FactKind::Answered { .. } => ("answered", None),
-        FactKind::Lost | FactKind::Woken | FactKind::Previewed | FactKind::Suppressed { .. } => {
-            return None;
-        }
-        FactKind::Closed { .. } => ("closed", None),
-    };
-    Some((name.to_owned(), nth))
+fn known_by(fact: &FactKind) -> Option<(EntryKind, Option<u8>)> {
+    let nth = if let FactKind::WrongCode { nth } = fact { Some(*nth) } else { None };
+    EntryKind::of(fact).filter(|kind| *kind != EntryKind::Woken).map(|kind| (kind, nth))
 }
 
 /// The entries that the log lacks of the stored ceremonies after `after`, some at a time, and where

@@ -8,7 +8,7 @@ use fido_relay_proto::AttemptId;
 
 use super::copies::CeremonyCopy;
 use super::{Ceremonies, CeremonyKey};
-use crate::app::devices::with_card_news;
+use crate::app::devices::with_card_notice;
 use crate::core::ceremony::{Ceremony, Effect, Event, Reply, Transition};
 use crate::ports::{Batch, Bucket, Notice, Revision, SecurityEvent, StoreError};
 
@@ -249,7 +249,7 @@ impl Ceremonies {
         let (mut records, has_card_notice) = (completion.records, completion.event.is_some());
         if let Some(what) = completion.event {
             let event = SecurityEvent::new(key.tenant.clone(), clock.now(), what);
-            records = with_card_news(self.store(), records.entry(event.entry()), &event).await?;
+            records = with_card_notice(self.store(), records.entry(event.entry()), &event).await?;
         }
         let completed = Event::Completed { attempt, verdict: completion.verdict };
         let reply = copy.step(clock.now(), completed.clone()).reply;

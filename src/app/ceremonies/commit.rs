@@ -7,7 +7,7 @@ use fido_relay_proto::{Reason, WireName};
 use super::{Ceremonies, CeremonyDependencies, record, user_of};
 use crate::core::ceremony::{Ceremony, Fact, FactKind, Request};
 use crate::fault_point::{self, Point};
-use crate::ports::{Ability, Batch, Notice, Revision, StoreError};
+use crate::ports::{Batch, ExportHealth, Notice, Revision, StoreError};
 
 impl Ceremonies {
     /// The only place that stores a ceremony; `facts` are all that happened since `expected`. Its
@@ -22,7 +22,7 @@ impl Ceremonies {
     ) -> Result<Revision, StoreError> {
         let CeremonyDependencies { journal, counts, .. } = self.dependencies();
         let mut batch = record::put(records, expected, ceremony)?;
-        batch = journal.tell(batch, ceremony, facts);
+        batch = journal.append_facts(batch, ceremony, facts);
         let user = user_of(&ceremony.request);
         let turn = if facts.iter().any(|fact| matches!(fact.kind, FactKind::Closed { .. })) {
             let turn = self.state.prompt_states.take(user.as_str()).await;
@@ -65,8 +65,8 @@ impl Ceremonies {
     /// Refuses what would lead to an approval while the audit log must have everything and cannot.
     pub(super) fn must_be_recordable(&self) -> Result<(), StoreError> {
         match *self.dependencies().recording.borrow() {
-            Ability::Well | Ability::Failing => Ok(()),
-            Ability::Forbidding => {
+            ExportHealth::Healthy | ExportHealth::Failing => Ok(()),
+            ExportHealth::Blocking => {
                 Err(StoreError::Unavailable("what happens now could not be recorded".to_owned()))
             }
         }

@@ -6,9 +6,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::{CeremonyId, UnixMillis};
 use serde::{Deserialize, Serialize};
 
-use super::{Ceremonies, OpenError};
+use super::Ceremonies;
 use crate::core::ceremony::Request;
-use crate::ports::{Batch, Bucket, Due, DueRule, Record, Revision, records};
+use crate::ports::{Batch, Bucket, Due, DueRule, Record, Revision, StoreError, records};
 
 /// How long an idempotency key names its ceremony, in seconds.
 const IDEMPOTENCY_S: u64 = 24 * 60 * 60;
@@ -35,6 +35,8 @@ impl Record for IdempotencyRecord {
 pub(super) enum IdempotencyKey {
     /// This ceremony. It may be missing: earlier versions stored the key first.
     Known(CeremonyId),
+    /// One that was opened with another body.
+    OfAnotherBody,
     /// None yet: the batch gives it the ceremony that is being opened.
     New(Batch),
 }
@@ -45,18 +47,18 @@ impl Ceremonies {
         request: &Request,
         key: &str,
         body: [u8; 32],
-    ) -> Result<IdempotencyKey, OpenError> {
+    ) -> Result<IdempotencyKey, StoreError> {
         let hash = URL_SAFE_NO_PAD.encode(digest(&SHA256, key.as_bytes()));
         let key = format!("{}.{}.{hash}", request.tenant, request.client_id);
         let found =
             records::load::<IdempotencyRecord>(self.store(), Bucket::Idempotency, &key).await?;
         let expected = match found {
             Some((known, _)) if request.opened_at < known.at.plus_secs(IDEMPOTENCY_S) => {
-                return if known.body == body {
-                    Ok(IdempotencyKey::Known(known.ceremony))
+                return Ok(if known.body == body {
+                    IdempotencyKey::Known(known.ceremony)
                 } else {
-                    Err(OpenError::Mismatch)
-                };
+                    IdempotencyKey::OfAnotherBody
+                });
             }
             Some((_, revision)) => revision,
             None => Revision::ABSENT,

@@ -63,7 +63,7 @@ use crate::core::ceremony::{Ceremony, Event, Refusal, Reply};
 use crate::core::prompt_limits::Policy;
 use crate::journal::Journal;
 use crate::ports::{
-    Ability, Bucket, Bus, Clock, Counts, DueRule, Fido, Store, StoreError, records,
+    Bucket, Bus, Clock, Counts, DueRule, ExportHealth, Fido, Store, StoreError, records,
 };
 use crate::security::encryption::Encryptor;
 use crate::security::random;
@@ -94,7 +94,7 @@ pub struct CeremonyDependencies {
     pub encryptor: Encryptor,
     pub journal: Journal,
     /// Whether what the journal holds is exported.
-    pub recording: watch::Receiver<Ability>,
+    pub recording: watch::Receiver<ExportHealth>,
     pub counts: Arc<dyn Counts>,
     pub tasks: Tasks,
     pub observer: Arc<dyn CeremonyObserver>,

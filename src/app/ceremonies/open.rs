@@ -142,6 +142,7 @@ impl Ceremonies {
             if let Some((key, body)) = &idempotency {
                 match self.idempotency(&request, key, *body).await? {
                     IdempotencyKey::New(remember) => batch = remember,
+                    IdempotencyKey::OfAnotherBody => return Err(OpenError::Mismatch),
                     IdempotencyKey::Known(id) => {
                         request.id = id;
                         if let Some(ceremony) = self.load(&CeremonyKey::from(&request)).await? {

@@ -11,29 +11,15 @@ use crate::app::devices::{self, UserKey};
 use crate::app::{RACES, users};
 use crate::core::ceremony::{Ceremony, Fact, FactKind, Request};
 use crate::core::prompt_limits::{
-    CeremonyEnd, PromptDecision, PromptRequest, SuppressedPrompts, Suppression, UserPromptState,
+    EndedPrompt, PromptDecision, PromptRequest, SuppressedPrompts, Suppression, UserPromptState,
 };
 use crate::ports::{Batch, Notice, SecurityEvent, SecurityEventKind, StoreError};
 
 /// What a fact changes in the user's prompt state, if anything. A suppressed ceremony was not counted,
 /// so only the person's own answer to it matters. One that rang and expires needs no record: its count
 /// lapses with time.
-fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<CeremonyEnd> {
-    let (outcome, reason) = match fact.kind {
-        FactKind::Closed { outcome, reason } => (outcome, reason),
-        FactKind::Opened
-        | FactKind::Sent
-        | FactKind::Lost
-        | FactKind::Woken
-        | FactKind::Delivered
-        | FactKind::Previewed
-        | FactKind::WrongCode { .. }
-        | FactKind::Claimed
-        | FactKind::Challenged { .. }
-        | FactKind::Card { .. }
-        | FactKind::Answered { .. }
-        | FactKind::Suppressed { .. } => return None,
-    };
+fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<EndedPrompt> {
+    let FactKind::Closed { outcome, reason } = fact.kind else { return None };
     let (request, rang) = (&ceremony.request, !ceremony.suppressed && ceremony.rang());
     let counts = match outcome {
         Outcome::Succeeded | Outcome::Denied => true,
@@ -42,7 +28,7 @@ fn end_of(ceremony: &Ceremony, fact: &Fact) -> Option<CeremonyEnd> {
             !ceremony.suppressed
         }
     };
-    counts.then(|| CeremonyEnd {
+    counts.then(|| EndedPrompt {
         ceremony: request.id,
         client: request.client_id,
         lane: request.lane.clone(),
@@ -84,7 +70,7 @@ impl Ceremonies {
         self.dependencies().tasks.spawn_untraced(async move {
             let now = ceremonies.dependencies().clock.now();
             let store = ceremonies.store();
-            match devices::tell_held(store, &tenant, &username, held, now).await {
+            match devices::notify_suppressed(store, &tenant, &username, held, now).await {
                 Ok(true) => {
                     let notice = Notice::News(tenant, username);
                     ceremonies.dependencies().bus.publish(notice).await;
@@ -157,7 +143,7 @@ impl Ceremonies {
     }
 
     async fn is_after_not_me_at(&self, user: &UserKey, at: UnixMillis) -> Result<bool, StoreError> {
-        let (prompt_state, _) = users::standing(self.store(), user).await?;
+        let (prompt_state, _) = users::prompt_state(self.store(), user).await?;
         Ok(prompt_state.is_after_not_me(at))
     }
 
@@ -168,9 +154,9 @@ impl Ceremonies {
         user: &UserKey,
         change: impl FnOnce(&mut UserPromptState) -> R,
     ) -> Result<(Batch, R), StoreError> {
-        let (mut prompt_state, revision) = users::standing(self.store(), user).await?;
+        let (mut prompt_state, revision) = users::prompt_state(self.store(), user).await?;
         let done = change(&mut prompt_state);
-        Ok((users::put_standing(batch, user, revision, &prompt_state)?, done))
+        Ok((users::put_prompt_state(batch, user, revision, &prompt_state)?, done))
     }
 }
 

@@ -134,18 +134,6 @@ impl Client {
         self.page_origins.iter().any(|listed| listed.as_str() == origin)
     }
 
-    /// The scopes that are asked for, separated by blanks (RFC 6749 section 3.3), or all of the
-    /// client's; `None` if it has not all of them.
-    #[must_use]
-    pub fn scopes_asked_for(&self, asked: Option<&str>) -> Option<Vec<Scope>> {
-        let Some(asked) = asked else { return Some(self.scopes.clone()) };
-        let mut asked: Vec<Scope> =
-            asked.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
-        asked.sort_unstable();
-        asked.dedup();
-        asked.iter().all(|scope| self.has(*scope)).then_some(asked)
-    }
-
     /// Whether the client has the public key with this thumbprint.
     #[must_use]
     pub fn has_public_key(&self, thumbprint: &str) -> bool {

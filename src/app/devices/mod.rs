@@ -3,7 +3,6 @@
 
 mod push;
 mod record;
-mod revocation_sync;
 
 use fido_relay_proto::device::{KeyClaims, NoticeEvent};
 use fido_relay_proto::http::RotateDeviceKey;
@@ -11,9 +10,8 @@ use fido_relay_proto::{DeviceId, NoticeId, PlainText, TenantId, UnixMillis, User
 
 pub use self::push::{SetPushError, forget_push, set_push};
 pub use self::record::{
-    Device, DeviceNotice, Rotated, TOLD_FOR_S, UserKey, find, load, news, of_user, put,
+    Device, DeviceNotice, Rotated, TOLD_FOR_S, UserKey, find, load, notices_of_user, of_user, put,
 };
-pub use self::revocation_sync::RevocationSync;
 
 use self::record::{Listed, notice_id};
 use super::clients::Client;
@@ -63,7 +61,7 @@ pub async fn add(
 ///
 /// # Errors
 /// The store's.
-pub async fn with_card_news(
+pub async fn with_card_notice(
     store: &dyn Store,
     batch: Batch,
     event: &SecurityEvent,
@@ -88,7 +86,7 @@ pub async fn with_card_news(
 ///
 /// # Errors
 /// The store's.
-pub(super) async fn with_user_news(
+pub(super) async fn with_user_notice(
     store: &dyn Store,
     batch: Batch,
     (tenant, username): (&TenantId, &Username),
@@ -103,7 +101,7 @@ pub(super) async fn with_user_news(
 ///
 /// # Errors
 /// The store's.
-pub async fn tell_held(
+pub async fn notify_suppressed(
     store: &dyn Store,
     tenant: &TenantId,
     username: &Username,

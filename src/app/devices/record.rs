@@ -220,7 +220,7 @@ pub async fn of_user(
 ///
 /// # Errors
 /// The store's.
-pub async fn news(
+pub async fn notices_of_user(
     store: &dyn Store,
     tenant: &TenantId,
     username: &Username,

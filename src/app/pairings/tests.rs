@@ -19,9 +19,9 @@ async fn opened(store: &Arc<MemoryStore>) -> OpenedPairing {
     open(&app(store), &operator, &Username::new("ada").unwrap()).await.unwrap()
 }
 
-async fn redeemed(store: &Arc<MemoryStore>, found: &Found) -> Result<Device, PairingError> {
+async fn redeemed(store: &Arc<MemoryStore>, found: &FoundPairing) -> Result<Device, PairingError> {
     let jwk = fido_relay_rig::phone::DeviceKey::generate().unwrap().jwk().clone();
-    let phone = Phone { jwk, name: None, platform: Platform::Other, push: None };
+    let phone = NewDevice { jwk, name: None, platform: Platform::Other, push: None };
     redeem(&app(store), found, phone).await
 }
 
@@ -29,8 +29,8 @@ async fn voidings(store: &MemoryStore) -> usize {
     entries(store).await.iter().filter(|entry| entry["event"] == "pairing_voided").count()
 }
 
-async fn look_at(store: &MemoryStore, typed: &str) -> Result<Found, PairingError> {
-    look(store, Secret::Typed(typed), NOW).await
+async fn look_at(store: &MemoryStore, typed: &str) -> Result<FoundPairing, PairingError> {
+    look(store, PairingSecret::Typed(typed), NOW).await
 }
 
 /// The n-th code of this pairing's locator that is not its own.
@@ -52,9 +52,9 @@ async fn tries_spent(store: &MemoryStore) -> u8 {
     let mut spent = Vec::new();
     for (_, stored) in store.list(Bucket::Pairings, "").await.unwrap() {
         match records::parse(&stored).unwrap() {
-            Record::Open(pairing) => spent.push(TRIES - pairing.typed.unwrap().tries_left),
-            Record::Void { .. } => spent.push(TRIES),
-            Record::Used { .. } | Record::Located { .. } => {}
+            PairingRecord::Open(pairing) => spent.push(TRIES - pairing.typed.unwrap().tries_left),
+            PairingRecord::Void { .. } => spent.push(TRIES),
+            PairingRecord::Used { .. } | PairingRecord::Located { .. } => {}
         }
     }
     assert_eq!(spent.len(), 1);
@@ -74,7 +74,7 @@ async fn a_typed_code_is_found_in_any_spelling_and_names_its_plain_form() {
     }
     assert_eq!(tries_spent(&store).await, 0);
     let late = NOW.plus_secs(LIFETIME_S);
-    let found = look(&*store, Secret::Typed(plain.as_str()), late).await;
+    let found = look(&*store, PairingSecret::Typed(plain.as_str()), late).await;
     assert!(matches!(found, Err(PairingError::Unknown)));
 }
 
@@ -92,7 +92,7 @@ async fn four_wrong_codes_are_forgiven_and_the_fifth_voids_the_pairing_token_and
     assert_eq!(voidings(&store).await, 1);
     let looked = look_at(&store, &pairing.typed_code).await;
     assert!(matches!(looked, Err(PairingError::Unknown)), "{looked:?}");
-    let looked = look(&*store, Secret::Token(&pairing.pairing_token), NOW).await;
+    let looked = look(&*store, PairingSecret::Token(&pairing.pairing_token), NOW).await;
     assert!(matches!(looked, Err(PairingError::Unknown)), "{looked:?}");
 }
 
@@ -116,8 +116,10 @@ async fn one_use_uses_up_both_secrets_and_only_their_holder_learns_of_it() {
     for by_code in [false, true] {
         let store = Arc::new(MemoryStore::default());
         let pairing = opened(&store).await;
-        let (token, code) =
-            (Secret::Token(&pairing.pairing_token), Secret::Typed(&pairing.typed_code));
+        let (token, code) = (
+            PairingSecret::Token(&pairing.pairing_token),
+            PairingSecret::Typed(&pairing.typed_code),
+        );
         let found = look(&*store, if by_code { code } else { token }, NOW).await.unwrap();
         let again = look(&*store, token, NOW).await.unwrap();
         redeemed(&store, &found).await.unwrap();
@@ -172,7 +174,7 @@ async fn the_two_records_of_a_pairing_die_together() {
         for (key, stored) in records {
             assert_eq!(stored.due, Some(Due::removal(dies)), "{key}, used: {used}");
         }
-        let found = look(&*store, Secret::Token(&pairing.pairing_token), NOW).await;
+        let found = look(&*store, PairingSecret::Token(&pairing.pairing_token), NOW).await;
         if let Ok(found) = found {
             redeemed(&store, &found).await.unwrap();
         }
@@ -188,8 +190,8 @@ async fn a_pairing_of_a_version_without_typed_codes_is_still_good() {
     );
     let key = token_hash("token");
     store.save(Bucket::Pairings, &key, Revision::ABSENT, record.into_bytes()).await.unwrap();
-    let found = look(&*store, Secret::Token("token"), NOW).await.unwrap();
+    let found = look(&*store, PairingSecret::Token("token"), NOW).await.unwrap();
     redeemed(&store, &found).await.unwrap();
-    let looked = look(&*store, Secret::Token("token"), NOW).await;
+    let looked = look(&*store, PairingSecret::Token("token"), NOW).await;
     assert!(matches!(looked, Err(PairingError::Used)));
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::app::clients::Credential;
 use crate::app::clients::{ClientChange, NewClient, PublicKey};
-use crate::app::pairings::{Phone, Secret};
+use crate::app::pairings::{NewDevice, PairingSecret};
 use crate::app::*;
 use crate::backends::embedded::{MemoryStore, SystemClock};
 use crate::backends::webhook_http::{WebhookHttp, WebhookHttpSettings};
@@ -251,11 +251,11 @@ impl Stage {
         let mut device = None;
         for key in [&DeviceKey::generate().unwrap(), &key] {
             let token = pairings::open(&app, &actor, &ada).await.unwrap().pairing_token;
-            let secret = Secret::Token(&token);
+            let secret = PairingSecret::Token(&token);
             let found = pairings::look(&*store, secret, app.clock.now()).await.unwrap();
             let (jwk, platform) = (key.jwk().clone(), fido_relay_proto::http::Platform::Other);
             let push = device.is_none().then(address);
-            let phone = Phone { jwk, name: None, platform, push };
+            let phone = NewDevice { jwk, name: None, platform, push };
             device = Some(pairings::redeem(&app, &found, phone).await.unwrap().id);
         }
         let pairing = pairings::open(&app, &actor, &ada).await.unwrap();
@@ -297,7 +297,8 @@ impl Stage {
             Act::LastWrongCode => {
                 let (head, last) = self.pairing.typed_code.split_at(10);
                 let wrong = format!("{head}{}", if last == "0" { '2' } else { '0' });
-                let looked = pairings::look(&*app.store, Secret::Typed(&wrong), app.clock.now());
+                let looked =
+                    pairings::look(&*app.store, PairingSecret::Typed(&wrong), app.clock.now());
                 let refused = looked.await.unwrap_err();
                 if matches!(refused, pairings::PairingError::Unknown) {
                     Ok(())

@@ -88,7 +88,7 @@ impl Dispatcher {
         }
         loop {
             self.start_what_is_due();
-            self.tell_figures();
+            self.publish_gauges();
             let nap = self.nap();
             tokio::select! {
                 () = stopping.cancelled() => break,
@@ -242,7 +242,7 @@ impl Dispatcher {
         })
     }
 
-    fn tell_figures(&self) {
+    fn publish_gauges(&self) {
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
         let oldest = self.dues.first().map_or(0, |(due, _)| due.0);
         self.ground.figures.state(count(self.waiting), count(self.open_circuits), oldest);

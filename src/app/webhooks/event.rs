@@ -10,7 +10,7 @@ use fido_relay_proto::{
 use serde::{Deserialize, Serialize};
 
 use crate::core::ceremony::Ceremony;
-use crate::journal;
+use crate::journal::EntryKind;
 use crate::ports::{SecurityEvent, SecurityEventKind, records};
 use crate::rfc3339;
 
@@ -55,20 +55,29 @@ impl QueuedEvent {
 
 /// What an entry of the journal has to tell.
 pub(super) fn of_entry(entry: &str) -> Vec<Event> {
-    match journal::event_of(entry) {
-        "closed" => match records::decode::<Ended>(entry.as_bytes()) {
+    match EntryKind::of_entry(entry) {
+        Some(EntryKind::Closed) => match records::decode::<Ended>(entry.as_bytes()) {
             Ok(ended) => ended.events(),
             Err(error) => {
                 tracing::error!(%error, "an entry of the journal cannot be read");
                 Vec::new()
             }
         },
-        "device_paired" | "device_revoked" | "card_registered" | "card_removed"
-        | "clone_suspected" => {
+        Some(
+            EntryKind::Opened
+            | EntryKind::Sent
+            | EntryKind::Woken
+            | EntryKind::Delivered
+            | EntryKind::WrongCode
+            | EntryKind::Claimed
+            | EntryKind::Challenged
+            | EntryKind::Card
+            | EntryKind::Answered,
+        ) => Vec::new(),
+        None => {
             let event = records::decode::<SecurityEvent>(entry.as_bytes());
             event.ok().and_then(|event| of_happening(&event)).into_iter().collect()
         }
-        _ => Vec::new(),
     }
 }
 

@@ -18,7 +18,7 @@ use super::endpoint::{self, Endpoint, EndpointKey};
 use super::event::{self, Event};
 use super::outbox::Delivery;
 use super::{WebhookDependencies, outbox};
-use crate::journal::{self, Cursor, Place, Reader};
+use crate::journal::{self, Cursor, EntryPosition, JournalReader};
 use crate::ports::{Batch, Bucket, Revision, StoreError};
 
 /// The name of its cursor.
@@ -34,9 +34,9 @@ type Audience = (TenantId, Option<ClientId>);
 
 pub(super) struct FanOut {
     pub(super) ground: Arc<WebhookDependencies>,
-    pub(super) reader: Reader<()>,
+    pub(super) reader: JournalReader<()>,
     /// The first entry whose deliveries are not written.
-    pub(super) next: Place,
+    pub(super) next: EntryPosition,
     pub(super) orders: mpsc::Sender<Order>,
 }
 
@@ -90,7 +90,7 @@ impl FanOut {
     /// Writes the deliveries of some rows; tells whether there were any rows.
     async fn pass(&mut self) -> Result<bool, StoreError> {
         let rows = self.reader.rows(self.next).await?;
-        let Some(end) = rows.last().map(|row| Place::behind(row.position)) else {
+        let Some(end) = rows.last().map(|row| EntryPosition::behind(row.position)) else {
             return Ok(false);
         };
         let from = self.next;
@@ -120,7 +120,7 @@ impl FanOut {
     /// many events are done.
     async fn write(
         &mut self,
-        events: &[(Place, Event)],
+        events: &[(EntryPosition, Event)],
         known: &HashSet<Box<str>>,
     ) -> Result<usize, StoreError> {
         let mut endpoints: HashMap<Audience, Vec<(Endpoint, Revision)>> = HashMap::new();
@@ -165,7 +165,7 @@ impl FanOut {
     }
 
     /// Writes deliveries, with the cursor at the first entry that is not done.
-    async fn commit(&mut self, draft: Draft, next: Place) -> Result<(), StoreError> {
+    async fn commit(&mut self, draft: Draft, next: EntryPosition) -> Result<(), StoreError> {
         let Draft { batch, orders, dead, .. } = draft;
         self.reader.save(batch, Cursor { next, of: () }).await?;
         self.next = next;

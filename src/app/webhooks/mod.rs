@@ -45,7 +45,7 @@ use self::dispatcher::{Dispatcher, Order};
 use self::event::QueuedEvent;
 use self::fan_out::FanOut;
 use self::figures::Figures;
-use crate::journal::{Cursor, Progress, Reader};
+use crate::journal::{Cursor, JournalReader, Progress};
 use crate::ports::{
     Batch, Bucket, Clock, DueRule, Registrar, Revision, SecurityEvent, SecurityEventKind, Store,
     StoreError, Unsendable, WebhookSender,
@@ -63,6 +63,7 @@ pub use self::signing::SigningKey;
 pub const DUE: [DueRule; 2] = [outbox::OUTBOX, upgrade::DELIVERED];
 
 /// The webhooks that one entry of the journal causes, where an endpoint wants them: id and body.
+#[cfg(feature = "test-support")]
 #[must_use]
 pub fn of_entry(entry: &str) -> Vec<(EventId, String)> {
     let events = event::of_entry(entry).into_iter();
@@ -151,7 +152,7 @@ impl Webhooks {
     /// The store's.
     pub async fn start(mut self, tasks: &Tasks) -> Result<(Self, Progress), StoreError> {
         let ground = Arc::clone(&self.ground);
-        let mut reader = Reader::open(Arc::clone(&ground.store), fan_out::READER).await?;
+        let mut reader = JournalReader::open(Arc::clone(&ground.store), fan_out::READER).await?;
         let next = match reader.stored() {
             Some(cursor) => cursor.next,
             None => {

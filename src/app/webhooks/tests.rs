@@ -217,7 +217,7 @@ impl Stage {
     /// Commits the entries of all that has happened to a ceremony.
     async fn commit(&self, ceremony: &Ceremony) {
         let journal = Journal { audited: true, ..Journal::default() };
-        let batch = journal.tell(Batch::new(), ceremony, &ceremony.history);
+        let batch = journal.append_facts(Batch::new(), ceremony, &ceremony.history);
         self.store.commit(batch).await.unwrap();
     }
 

@@ -15,11 +15,11 @@ const PAGE: usize = 256;
 
 /// That something was delivered, by an earlier version.
 #[derive(Serialize, Deserialize)]
-struct Receipt {
+struct EarlierReceipt {
     until: UnixMillis,
 }
 
-impl Record for Receipt {
+impl Record for EarlierReceipt {
     fn due(&self) -> Option<Due> {
         Some(Due::removal(self.until))
     }
@@ -27,7 +27,7 @@ impl Record for Receipt {
 
 /// The rule of [`Bucket::Delivered`].
 pub(super) const DELIVERED: DueRule =
-    DueRule { bucket: Bucket::Delivered, due: records::due_of::<Receipt> };
+    DueRule { bucket: Bucket::Delivered, due: records::due_of::<EarlierReceipt> };
 
 /// Writes a delivery for each end of the time in which deliveries are tried that an endpoint wants
 /// and that neither waits nor was delivered. Cut off, it begins anew.

@@ -36,7 +36,7 @@ const VERIFY_CACHE: usize = 16 * 1024 * 1024;
 
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum StoreOpenError {
     /// The directory or the file cannot be made or read.
     #[error("cannot open {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
@@ -58,7 +58,7 @@ pub enum OpenError {
     Thread(io::Error),
 }
 
-impl OpenError {
+impl StoreOpenError {
     /// What an operator can do about it, where that does not follow from the error itself.
     #[must_use]
     pub fn remedy(&self) -> Option<&'static str> {
@@ -111,7 +111,7 @@ impl Database {
         parts: Arc<OpenStoreFile>,
         rules: &[DueRule],
         cache: usize,
-    ) -> Result<(Self, Meta), OpenError> {
+    ) -> Result<(Self, Meta), StoreOpenError> {
         let opened = guarded(|| {
             // Verified with a small cache of its own: the pages that it reads would stay in the other.
             let mut verifying = redb::Builder::new();
@@ -203,7 +203,7 @@ impl Database {
         let path = self.path.clone();
         let text = format!(
             "{}. To go on, {REMEDY_FOR_DAMAGE}",
-            OpenError::Damaged { path, reason: error.to_string() }
+            StoreOpenError::Damaged { path, reason: error.to_string() }
         );
         if self.fence(text) {
             tracing::error!(path = %self.path.display(), %error, "the store is damaged");
@@ -271,17 +271,17 @@ impl Database {
 }
 
 /// Sorts redb's errors by what an operator can do about them.
-fn open_error(path: PathBuf, error: redb::Error) -> OpenError {
+fn open_error(path: PathBuf, error: redb::Error) -> StoreOpenError {
     if matches!(error, redb::Error::DatabaseAlreadyOpen) {
-        return OpenError::InUse { path };
+        return StoreOpenError::InUse { path };
     }
     let reason = error.to_string();
     if let redb::Error::Io(source) = error
         && !is_damaged_read(&source)
     {
-        return OpenError::Io { path, source };
+        return StoreOpenError::Io { path, source };
     }
-    OpenError::Damaged { path, reason }
+    StoreOpenError::Damaged { path, reason }
 }
 
 /// Whether the error shows that the file's content is not what was written: redb says so, a table
@@ -312,11 +312,11 @@ fn open(builder: &redb::Builder, parts: &OpenStoreFile) -> Result<redb::Database
 }
 
 /// Makes the store's files where they are missing: the tables in `path`, the log's files beside it.
-pub(super) fn files(path: &Path) -> Result<Arc<OpenStoreFile>, OpenError> {
-    let failed = |source| OpenError::Io { path: path.to_owned(), source };
+pub(super) fn files(path: &Path) -> Result<Arc<OpenStoreFile>, StoreOpenError> {
+    let failed = |source| StoreOpenError::Io { path: path.to_owned(), source };
     if let Some(directory) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         private_file::create_directory(directory)
-            .map_err(|source| OpenError::Io { path: directory.to_owned(), source })?;
+            .map_err(|source| StoreOpenError::Io { path: directory.to_owned(), source })?;
     }
     let path = path.to_owned();
     for part in StoreFile::ALL {

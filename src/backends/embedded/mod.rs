@@ -9,6 +9,7 @@ mod database;
 mod guard;
 mod layers;
 mod log;
+#[cfg(feature = "test-support")]
 mod memory;
 mod migrate;
 mod overlay;
@@ -23,8 +24,9 @@ mod tests;
 mod writer;
 
 pub use bus::LocalBus;
-pub use database::OpenError;
+pub use database::StoreOpenError;
 pub use fido_relay_kit::clock::SystemClock;
+#[cfg(feature = "test-support")]
 pub use memory::MemoryStore;
 pub use revocations::{RevocationList, RevocationsError};
 pub use store::{FileStore, StoreOptions};

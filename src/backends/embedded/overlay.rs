@@ -46,6 +46,7 @@ impl Overlay {
     }
 
     /// Drops a removal, for an overlay without tables below it.
+    #[cfg(feature = "test-support")]
     pub(super) fn forget(&mut self, bucket: Bucket, key: &str) {
         self.records[bucket as usize].remove(key);
     }

@@ -5,7 +5,7 @@
 //! continues elsewhere, tables and log are not of one store at one time, and acknowledged writes
 //! would be lost: the store is refused as damaged.
 
-use super::database::{Database, OpenError};
+use super::database::{Database, StoreOpenError};
 use super::log::{self, LogContent, LogFile, LogHead, ReadError};
 use super::overlay::Overlay;
 use super::store_file::{LogSlot, OpenStoreFile, StoreFile};
@@ -17,8 +17,9 @@ pub(super) fn open_log(
     database: &Database,
     mut meta: Meta,
     parts: &OpenStoreFile,
-) -> Result<(Meta, LogFile), OpenError> {
-    let damaged = |reason: String| OpenError::Damaged { path: database.path().to_owned(), reason };
+) -> Result<(Meta, LogFile), StoreOpenError> {
+    let damaged =
+        |reason: String| StoreOpenError::Damaged { path: database.path().to_owned(), reason };
     if meta.log == LogState::Open {
         let mut overlay = Overlay::default();
         let mut generation = meta.generation;
@@ -50,7 +51,7 @@ pub(super) fn open_log(
     meta.generation += 1;
     meta.opening = random::bytes();
     let head = LogHead { opening: meta.opening, generation: meta.generation, first: meta.first };
-    let failed = |source| OpenError::Io { path: database.path().to_owned(), source };
+    let failed = |source| StoreOpenError::Io { path: database.path().to_owned(), source };
     let log = parts(StoreFile::Log(LogSlot::of(head.generation)))
         .and_then(|file| LogFile::begin(file, head))
         .map_err(failed)?;

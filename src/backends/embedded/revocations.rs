@@ -54,6 +54,7 @@ struct List {
 
 impl RevocationList {
     /// A list in memory, for relays whose store is, too.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn in_memory() -> Self {
         Self(Arc::default())

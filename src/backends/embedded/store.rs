@@ -12,7 +12,7 @@ use redb::StorageBackend;
 use tokio::sync::{mpsc, oneshot};
 
 use super::checkpoint::Checkpoints;
-use super::database::{self, Database, OpenError};
+use super::database::{self, Database, StoreOpenError};
 use super::layers::Layers;
 use super::recovery;
 use super::store_file::{OpenStoreFile, StoreFile};
@@ -64,8 +64,8 @@ impl FileStore {
     /// version.
     ///
     /// # Errors
-    /// [`OpenError`].
-    pub fn open(path: &Path, rules: &[DueRule]) -> Result<Self, OpenError> {
+    /// [`StoreOpenError`].
+    pub fn open(path: &Path, rules: &[DueRule]) -> Result<Self, StoreOpenError> {
         let options = StoreOptions { rules, ..StoreOptions::default() };
         Self::start(path, database::files(path)?, options)
     }
@@ -75,11 +75,12 @@ impl FileStore {
     ///
     /// # Errors
     /// [`OpenError`].
+    #[cfg(feature = "test-support")]
     pub fn open_by(
         path: &Path,
         options: StoreOptions<'_>,
         open: impl Fn(StoreFile) -> std::io::Result<Box<dyn StorageBackend>> + Send + Sync + 'static,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, StoreOpenError> {
         Self::start(path, Arc::new(open), options)
     }
 
@@ -87,14 +88,15 @@ impl FileStore {
         path: &Path,
         parts: Arc<OpenStoreFile>,
         options: StoreOptions<'_>,
-    ) -> Result<Self, OpenError> {
+    ) -> Result<Self, StoreOpenError> {
         let StoreOptions { rules, cache, log_bytes } = options;
         let (database, meta) = Database::open(path, Arc::clone(&parts), rules, cache)?;
         let (meta, log) = recovery::open_log(&database, meta, &*parts)?;
         database.set_opening(meta.opening);
         let layers = Arc::new(Layers::new(database));
         let (queue, mut waiting) = mpsc::channel(writer::QUEUE);
-        let checkpoints = Checkpoints::start(Arc::clone(&layers)).map_err(OpenError::Thread)?;
+        let checkpoints =
+            Checkpoints::start(Arc::clone(&layers)).map_err(StoreOpenError::Thread)?;
         let writer = Writer {
             layers: Arc::clone(&layers),
             parts,
@@ -108,7 +110,7 @@ impl FileStore {
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || writer.run(&mut waiting))
-            .map_err(OpenError::Thread)?;
+            .map_err(StoreOpenError::Thread)?;
         Ok(Self {
             layers,
             queue: Some(queue),
@@ -119,6 +121,7 @@ impl FileStore {
     }
 
     /// Makes a trial write at every [`Store::writable`], for tests.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn always_trying(mut self) -> Self {
         self.good_for = Duration::ZERO;

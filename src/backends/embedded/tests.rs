@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
-use super::{FileStore, OpenError, StoreFile, StoreOptions};
+use super::{FileStore, StoreFile, StoreOpenError, StoreOptions};
 use crate::ports::{Bucket, Revision, Store as _, StoreError};
 
 /// A file whose disk fails every change while `failing` is set.
@@ -133,7 +133,7 @@ fn a_second_opener_is_told_that_the_file_is_in_use() {
     let path = directory.path().join("store.redb");
     let first = FileStore::open(&path, &[]).unwrap();
     let second = FileStore::open(&path, &[]).unwrap_err();
-    assert!(matches!(second, OpenError::InUse { .. }), "{second:?}");
+    assert!(matches!(second, StoreOpenError::InUse { .. }), "{second:?}");
     assert!(second.to_string().contains("in use by another process"), "{second}");
     drop(first);
     FileStore::open(&path, &[]).unwrap();
@@ -146,7 +146,7 @@ fn a_file_of_something_else_is_refused_and_left_as_it_is() {
     let content = b"not a store, and longer than a header: ".repeat(400);
     std::fs::write(&path, &content).unwrap();
     let refused = FileStore::open(&path, &[]).unwrap_err();
-    assert!(matches!(refused, OpenError::Damaged { .. }), "{refused:?}");
+    assert!(matches!(refused, StoreOpenError::Damaged { .. }), "{refused:?}");
     assert_eq!(std::fs::read(&path).unwrap(), content);
 }
 
@@ -155,7 +155,7 @@ fn a_directory_that_cannot_be_made_is_named() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("file"), b"").unwrap();
     let refused = FileStore::open(&directory.path().join("file/data/store.redb"), &[]).unwrap_err();
-    assert!(matches!(refused, OpenError::Io { .. }), "{refused:?}");
+    assert!(matches!(refused, StoreOpenError::Io { .. }), "{refused:?}");
     assert!(refused.to_string().contains("file/data"), "{refused}");
 }
 
@@ -208,7 +208,7 @@ async fn noise_in_any_page_is_refused_at_the_opening_or_harms_nothing() {
             Ok(store) => {
                 assert_eq!(store.list(Bucket::Ceremonies, "").await.unwrap(), listed, "{page}");
             }
-            Err(OpenError::Damaged { .. }) => refused += 1,
+            Err(StoreOpenError::Damaged { .. }) => refused += 1,
             Err(other) => panic!("page {page}: {other:?}"),
         }
     }

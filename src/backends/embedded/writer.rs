@@ -80,7 +80,7 @@ pub(super) struct Writer {
 }
 
 /// Batches that become one frame.
-struct BatchGroup {
+struct PendingGroup {
     committed: CommittedLayers,
     payload: Vec<u8>,
     changes: Vec<AppliedChange>,
@@ -93,7 +93,7 @@ struct BatchGroup {
     answers: Vec<(oneshot::Sender<WriteResult>, WriteResult)>,
 }
 
-impl BatchGroup {
+impl PendingGroup {
     fn push(&mut self, change: AppliedChange) {
         payload::encode(&change, &mut self.payload);
         self.changes.push(change);
@@ -145,7 +145,7 @@ impl Writer {
                 }
             };
         let revision = self.meta.revision;
-        let mut group = BatchGroup {
+        let mut group = PendingGroup {
             committed,
             payload: payload::begin(revision),
             changes: Vec::new(),
@@ -180,7 +180,7 @@ impl Writer {
     }
 
     /// Checks a batch and adds it to the frame.
-    fn add(&self, group: &mut BatchGroup, batch: Batch) -> WriteResult {
+    fn add(&self, group: &mut PendingGroup, batch: Batch) -> WriteResult {
         for change in batch.changes() {
             let name = (change.bucket, change.key.clone());
             let found = match group.pending.get(&name) {
@@ -214,7 +214,7 @@ impl Writer {
     /// Appends the frame. After an error it is not in the log.
     fn append(
         &mut self,
-        group: &mut BatchGroup,
+        group: &mut PendingGroup,
         queue: &mut mpsc::Receiver<WriteRequest>,
     ) -> Result<(), StoreError> {
         let length = group.payload.len();

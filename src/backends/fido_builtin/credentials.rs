@@ -187,12 +187,6 @@ impl Credentials {
     pub(super) async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         self.store.commit(batch).await.map(drop)
     }
-
-    /// Checks whether the store can be read.
-    pub(super) async fn probe(&self) -> Result<(), StoreError> {
-        let key = format!("{}.probe", self.tenant);
-        self.store.load(Bucket::Credentials, &key).await.map(|_| ())
-    }
 }
 
 impl Cards for Credentials {

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use serde_json::value::RawValue;
 
 use super::options::{FidoSession, Purpose};
-use super::server::{BuiltinFido, CloseRefusal, OpenRefusal, OpenRequest, security_event};
+use super::server::{BuiltinFido, CloseRefusal, OpenRefusal, OpenSessionRequest, security_event};
 use crate::core::ceremony::{Begun, TxBinding, UpstreamSession, Verdict};
 use crate::ports::{Batch, BeginFault, BeginRequest, Completion, Fido};
 
@@ -27,7 +27,7 @@ impl Fido for BuiltinFido {
                 CeremonyType::Registration | CeremonyType::Authentication => None,
             };
             let opened = self
-                .open(&OpenRequest {
+                .open(&OpenSessionRequest {
                     registration: request.ceremony_type == CeremonyType::Registration,
                     username: &request.username,
                     display_name: &request.display_name,
@@ -95,10 +95,6 @@ impl Fido for BuiltinFido {
             };
             Completion { verdict, records, event }
         })
-    }
-
-    fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async move { self.credentials.probe().await.map_err(|error| error.to_string()) })
     }
 }
 

@@ -19,6 +19,7 @@ mod credentials;
 mod fido;
 mod options;
 mod server;
+mod sessions;
 #[cfg(test)]
 mod tests;
 

@@ -14,10 +14,10 @@ use fido_relay_webauthn::{
 };
 use serde_json::{Map, Value};
 
-use super::certify::FidoSessions;
 use super::challenge;
 use super::credentials::{AddFault, Credentials, PER_USER, StoredCredential, card_id};
 use super::options::{self, FidoSession, OptionsInput, Purpose};
+use super::sessions::FidoSessions;
 use crate::core::ceremony::{ReceiptEvidence, VerifiedAnswer};
 use crate::encoding::sha256_base64url;
 use crate::ports::{Batch, CardEvents, Clock, SecurityEvent, SecurityEventKind, Store, StoreError};
@@ -66,6 +66,7 @@ pub struct BuiltinFidoSettings {
 impl BuiltinFidoSettings {
     /// A relying party of the default tenant with one origin, any attestation, and a random user
     /// handle key.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn new(rp_id: &str, rp_name: &str, origin: &str) -> Self {
         Self {
@@ -95,7 +96,7 @@ pub struct BuiltinFido {
 }
 
 /// A ceremony to be opened.
-pub(super) struct OpenRequest<'a> {
+pub(super) struct OpenSessionRequest<'a> {
     pub(super) registration: bool,
     pub(super) username: &'a Username,
     pub(super) display_name: &'a DisplayName,
@@ -183,7 +184,7 @@ impl BuiltinFido {
     /// Opens a ceremony: makes a challenge and its options object.
     pub(super) async fn open(
         &self,
-        request: &OpenRequest<'_>,
+        request: &OpenSessionRequest<'_>,
     ) -> Result<OpenedSession, OpenRefusal> {
         let settings = &self.settings;
         if request.rp_id != settings.rp_id {

@@ -284,10 +284,6 @@ impl Fido for FidoHttp {
         let said = self.complete_once_sent(ceremony_type, session, credential, time_left);
         Box::pin(async { said.await.into() })
     }
-
-    fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(async { self.reach().await.map(drop).map_err(|fault| fault.says) })
-    }
 }
 
 /// The verdict of a completed call.

@@ -17,7 +17,7 @@ use super::dispatch::{DeliveryError, PushServiceClient};
 use super::probe::{ProbeFault, PushProbe};
 use super::settings::{ApnsSettings, PushSettings, PushSettingsError};
 use crate::ports::{Clock, Unpushable, Wake};
-use crate::security::signing_key::SigningKey;
+use crate::security::signing_key::PrivateSigningKey;
 
 /// A notification replaces the one before.
 const COLLAPSE_ID: &str = "fido-relay";
@@ -34,7 +34,7 @@ pub(super) struct ApnsClient {
     client: Client,
     clock: Arc<dyn Clock>,
     base: String,
-    key: CredentialFile<SigningKey>,
+    key: CredentialFile<PrivateSigningKey>,
     key_id: String,
     team_id: String,
     topics: Vec<String>,
@@ -43,7 +43,7 @@ pub(super) struct ApnsClient {
 }
 
 struct ProviderToken {
-    key: Arc<SigningKey>,
+    key: Arc<PrivateSigningKey>,
     jws: Arc<str>,
     made: u64,
 }
@@ -133,7 +133,7 @@ impl ApnsClient {
         all: &PushSettings,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, PushSettingsError> {
-        let key = CredentialFile::open(&settings.key_file, Box::new(SigningKey::p256));
+        let key = CredentialFile::open(&settings.key_file, Box::new(PrivateSigningKey::p256));
         Ok(Self {
             client: client(all.ca_file.as_deref(), reqwest::ClientBuilder::http2_prior_knowledge)?,
             clock,

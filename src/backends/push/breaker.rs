@@ -16,7 +16,7 @@ pub(super) enum BreakerDecision {
 
 /// The state of one far end.
 #[derive(Debug, Default)]
-pub(super) struct Breaker {
+pub(super) struct CircuitBreaker {
     in_a_row: u32,
     /// The end of the pause; set while the breaker is open.
     until: Option<Instant>,
@@ -26,7 +26,7 @@ pub(super) struct Breaker {
     reopened: u32,
 }
 
-impl Breaker {
+impl CircuitBreaker {
     /// Whether a call may be made. While open, one trial is allowed after each pause.
     pub(super) fn pass(&mut self, now: Instant, pause: Duration) -> BreakerDecision {
         match self.until {
@@ -80,7 +80,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_opens_after_so_many_in_a_row_and_one_try_closes_it() {
-        let mut breaker = Breaker::default();
+        let mut breaker = CircuitBreaker::default();
         for _ in 0..4 {
             assert_eq!(breaker.pass(Instant::now(), PAUSE), BreakerDecision::Allow);
             breaker.failed(Instant::now(), 5, PAUSE);
@@ -109,7 +109,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_try_that_fails_doubles_the_pause_up_to_four_times() {
-        let mut breaker = Breaker::default();
+        let mut breaker = CircuitBreaker::default();
         for times in [1, 2, 4, 4] {
             breaker.failed(Instant::now(), 1, PAUSE);
             let until = Instant::now() + PAUSE * times;

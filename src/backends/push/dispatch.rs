@@ -79,7 +79,7 @@ pub(super) trait PushServiceClient: Send + Sync + std::fmt::Debug {
 
 /// The dispatcher of one service.
 #[derive(Debug)]
-pub(super) struct Dispatcher {
+pub(super) struct PushDispatcher {
     name: &'static str,
     service: Arc<dyn PushServiceClient>,
     limits: DispatchLimits,
@@ -88,7 +88,7 @@ pub(super) struct Dispatcher {
     queues: FarEndQueues,
 }
 
-impl Dispatcher {
+impl PushDispatcher {
     pub(super) fn new(
         name: &'static str,
         service: Arc<dyn PushServiceClient>,
@@ -109,11 +109,13 @@ impl Dispatcher {
         &*self.service
     }
 
+    #[cfg(feature = "test-support")]
     pub(super) fn under_way(&self) -> usize {
         self.limits.slots - self.slots.available_permits()
     }
 
     /// Far ends with a queue.
+    #[cfg(feature = "test-support")]
     pub(super) fn far_ends(&self) -> usize {
         self.queues.len()
     }

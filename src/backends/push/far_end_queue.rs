@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, Semaphore};
 
-use super::breaker::Breaker;
+use super::breaker::CircuitBreaker;
 
 /// Far ends with a queue. Idle ones are dropped to make room.
 const QUEUES_MAX: usize = 1_024;
@@ -21,7 +21,7 @@ pub(super) struct QueueLimits {
 /// The limits and the breaker of one far end.
 #[derive(Debug)]
 pub(super) struct FarEndQueue {
-    breaker: Mutex<Breaker>,
+    breaker: Mutex<CircuitBreaker>,
     pub(super) slots: Semaphore,
     pub(super) calls: Semaphore,
     /// Notified when the breaker closes.
@@ -38,7 +38,7 @@ impl FarEndQueue {
         }
     }
 
-    pub(super) fn breaker(&self) -> MutexGuard<'_, Breaker> {
+    pub(super) fn breaker(&self) -> MutexGuard<'_, CircuitBreaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -76,6 +76,7 @@ impl FarEndQueues {
         Some(queue)
     }
 
+    #[cfg(feature = "test-support")]
     pub(super) fn len(&self) -> usize {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner).len()
     }

@@ -14,7 +14,7 @@ use url::Url;
 use super::super::outbound;
 use super::call::exchange;
 use super::credential_file::CredentialFile;
-use crate::security::signing_key::SigningKey;
+use crate::security::signing_key::PrivateSigningKey;
 
 const SCOPE: &str = "https://www.googleapis.com/auth/firebase.messaging";
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -42,7 +42,7 @@ pub(super) struct ServiceAccount {
     pub(super) project: String,
     email: String,
     key_id: String,
-    key: SigningKey,
+    key: PrivateSigningKey,
     token_uri: Url,
 }
 
@@ -68,7 +68,7 @@ impl ServiceAccount {
             project: file.project_id,
             email: file.client_email,
             key_id: file.private_key_id,
-            key: SigningKey::rsa(file.private_key.as_bytes())?,
+            key: PrivateSigningKey::rsa(file.private_key.as_bytes())?,
             token_uri: file.token_uri,
         })
     }

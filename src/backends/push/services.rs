@@ -6,7 +6,7 @@ use fido_relay_proto::http::{PushService, PushTarget};
 use futures::future::BoxFuture;
 
 use super::apns::ApnsClient;
-use super::dispatch::{Dispatcher, PushServiceClient};
+use super::dispatch::{PushDispatcher, PushServiceClient};
 use super::far_end_queue::QueueLimits;
 use super::fcm::FcmClient;
 use super::probe::PushProbe;
@@ -22,9 +22,9 @@ const ORIGIN_CALLS: usize = 8;
 /// The push services that are configured.
 #[derive(Debug)]
 pub struct PushServices {
-    webpush: Option<Dispatcher>,
-    fcm: Option<Dispatcher>,
-    apns: Option<Dispatcher>,
+    webpush: Option<PushDispatcher>,
+    fcm: Option<PushDispatcher>,
+    apns: Option<PushDispatcher>,
 }
 
 impl PushServices {
@@ -49,7 +49,7 @@ impl PushServices {
             calls: (limits.calls / projects).max(1),
         };
         let dispatch = |service: PushService, by: Arc<dyn PushServiceClient>, queue_limits| {
-            Dispatcher::new(service.as_str(), by, limits, queue_limits)
+            PushDispatcher::new(service.as_str(), by, limits, queue_limits)
         };
         let mut services = Self { webpush: None, fcm: None, apns: None };
         if let Some(webpush) = &settings.webpush {
@@ -68,7 +68,7 @@ impl PushServices {
         Ok(services)
     }
 
-    fn of(&self, service: PushService) -> Option<&Dispatcher> {
+    fn of(&self, service: PushService) -> Option<&PushDispatcher> {
         match service {
             PushService::Apns => self.apns.as_ref(),
             PushService::Fcm => self.fcm.as_ref(),
@@ -77,15 +77,17 @@ impl PushServices {
     }
 
     /// Wakes of a service in progress.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn under_way(&self, service: PushService) -> usize {
-        self.of(service).map_or(0, Dispatcher::under_way)
+        self.of(service).map_or(0, PushDispatcher::under_way)
     }
 
     /// Far ends of a service with a queue.
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn far_ends(&self, service: PushService) -> usize {
-        self.of(service).map_or(0, Dispatcher::far_ends)
+        self.of(service).map_or(0, PushDispatcher::far_ends)
     }
 
     /// Checks each configured service without waking a device.

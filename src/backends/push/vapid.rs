@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use super::credential_file::CredentialFile;
 use crate::encoding::base64url;
-use crate::security::signing_key::SigningKey;
+use crate::security::signing_key::PrivateSigningKey;
 
 /// Seconds that a token is valid: half of the most that RFC 8292 section 2 allows.
 const LIFE_S: u64 = 12 * 60 * 60;
@@ -21,7 +21,7 @@ const ORIGINS_MAX: usize = 1_024;
 /// Makes and caches tokens.
 #[derive(Debug)]
 pub(super) struct Vapid {
-    key: CredentialFile<SigningKey>,
+    key: CredentialFile<PrivateSigningKey>,
     contact: String,
     made: Mutex<SignedHeaders>,
 }
@@ -29,7 +29,7 @@ pub(super) struct Vapid {
 /// Cached `Authorization` headers of one key, with the times of their making.
 #[derive(Default)]
 struct SignedHeaders {
-    key: Option<Arc<SigningKey>>,
+    key: Option<Arc<PrivateSigningKey>>,
     by_origin: HashMap<String, (String, u64)>,
 }
 
@@ -47,7 +47,7 @@ impl Vapid {
     /// # Errors
     /// Why it cannot be used.
     pub(super) fn open(file: &Path, contact: &str) -> Result<Self, String> {
-        let key = CredentialFile::open(file, Box::new(SigningKey::p256))?;
+        let key = CredentialFile::open(file, Box::new(PrivateSigningKey::p256))?;
         Ok(Self { key, contact: contact.to_owned(), made: Mutex::default() })
     }
 

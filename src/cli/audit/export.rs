@@ -12,7 +12,7 @@ use super::super::pairing::parse_username;
 use super::super::{ConfigFile, Failure};
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct ExportArguments {
     /// Directory of the log; without it that of the configuration
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
@@ -64,7 +64,7 @@ fn parse_time(text: &str) -> Result<String, String> {
     }
 }
 
-impl Arguments {
+impl ExportArguments {
     fn matches(&self, entry: &Value) -> bool {
         let text = |name: &str| entry.get(name).and_then(Value::as_str);
         let time = text("time").map(|time| time.trim_end_matches('Z')).unwrap_or_default();
@@ -77,7 +77,7 @@ impl Arguments {
     }
 }
 
-pub(super) fn run(file: &ConfigFile, arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(file: &ConfigFile, arguments: &ExportArguments) -> Result<(), Failure> {
     let mut out = BufWriter::new(std::io::stdout().lock());
     if matches!(arguments.format, Format::Csv) && writeln!(out, "{}", COLUMNS.join(",")).is_err() {
         return Ok(());

@@ -17,13 +17,13 @@ use crate::security::result_token::JwkSet;
 
 /// Reads files only: of this configuration's relay, or copies of them anywhere.
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct AuditArguments {
     #[command(subcommand)]
-    command: Command,
+    command: AuditCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum AuditCommand {
     /// Verify that nothing in the log was changed, removed, inserted or moved
     #[command(after_help = "Examples:
   fido-relay audit verify --jwks jwks.json               the log of this configuration
@@ -42,7 +42,7 @@ the end are not noticed. Exit code 1 at the first fault.")]
 
 Times are UTC and compared with when an entry was written; --until is not part of the range. Nothing
 is verified: run audit verify first.")]
-    Export(export::Arguments),
+    Export(export::ExportArguments),
     /// Verify a receipt: the relay's signature, the card's, the challenge and the words
     #[command(after_help = "Examples:
   fido-relay audit receipt receipt.jws --jwks jwks.json
@@ -50,12 +50,12 @@ is verified: run audit verify first.")]
   fido-relay audit receipt receipt.jws --jwks jwks.json --registration registration.jws
 
 Exit code 0 only if everything that was given holds and the card's signature was verified.")]
-    Receipt(receipt::Arguments),
+    Receipt(receipt::ReceiptArguments),
 }
 
 /// The relay's public keys.
 #[derive(Debug, Args)]
-pub(super) struct Keys {
+pub(super) struct VerificationKeys {
     /// The relay's JWK set, as /.well-known/jwks.json gives it
     #[arg(long, value_name = "FILE", conflicts_with = "key")]
     jwks: Option<PathBuf>,
@@ -64,7 +64,7 @@ pub(super) struct Keys {
     key: Option<PathBuf>,
 }
 
-impl Keys {
+impl VerificationKeys {
     fn read(&self) -> Result<Option<JwkSet>, Failure> {
         match (&self.jwks, &self.key) {
             (Some(path), _) => read_json(path).map(Some),
@@ -86,17 +86,17 @@ struct Verify {
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
-    keys: Keys,
+    keys: VerificationKeys,
     /// A checkpoint that was kept elsewhere (its line, or its signature alone)
     #[arg(long, value_name = "FILE")]
     known: Option<PathBuf>,
 }
 
-pub(super) fn run(file: &ConfigFile, arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(file: &ConfigFile, arguments: &AuditArguments) -> Result<(), Failure> {
     match &arguments.command {
-        Command::Verify(arguments) => verify(file, arguments),
-        Command::Export(arguments) => export::run(file, arguments),
-        Command::Receipt(arguments) => receipt::run(arguments),
+        AuditCommand::Verify(arguments) => verify(file, arguments),
+        AuditCommand::Export(arguments) => export::run(file, arguments),
+        AuditCommand::Receipt(arguments) => receipt::run(arguments),
     }
 }
 

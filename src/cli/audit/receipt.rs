@@ -23,11 +23,11 @@ use crate::security::record::{self, BadRecord};
 use crate::security::result_token::JwkSet;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct ReceiptArguments {
     /// The receipt (a compact JWS)
     receipt: PathBuf,
     #[command(flatten)]
-    keys: super::Keys,
+    keys: super::VerificationKeys,
     /// The transaction as it was opened (JSON: title and fields)
     #[arg(long, value_name = "FILE")]
     transaction: Option<PathBuf>,
@@ -206,7 +206,7 @@ fn bytes(text: &str) -> Result<Vec<u8>, ReceiptError> {
     URL_SAFE_NO_PAD.decode(text).map_err(|_| malformed)
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &ReceiptArguments) -> Result<(), Failure> {
     let keys = arguments.keys.read()?;
     let keys = keys.ok_or_else(|| Failure::usage("give the relay's keys with --jwks or --key"))?;
     let transaction = arguments.transaction.as_deref().map(super::read_json).transpose()?;

@@ -13,13 +13,13 @@ use crate::edge::operator::{PublicKeyEntry, RemovePublicKey};
 const FILE_MAX: u64 = 16 * 1024;
 
 #[derive(Debug, Args)]
-pub(super) struct Arguments {
+pub(super) struct ClientKeyArguments {
     #[command(subcommand)]
-    command: Command,
+    command: ClientKeyCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum ClientKeyCommand {
     /// Add a public key; earlier ones stay
     Add {
         /// The client's id, as in the list of clients
@@ -44,22 +44,22 @@ enum Command {
 
 pub(super) async fn run(
     administration: &Administration,
-    arguments: Arguments,
+    arguments: ClientKeyArguments,
     json: bool,
 ) -> Result<(), Failure> {
     match arguments.command {
-        Command::Add { id, jwk } => {
+        ClientKeyCommand::Add { id, jwk } => {
             let path = format!("/clients/{id}/public-keys");
             let jwk = read(&jwk)?;
             let added: PublicKeyEntry = administration.call(Method::POST, &path, &jwk).await?;
             show([added].as_slice(), json, print)
         }
-        Command::List { id } => {
+        ClientKeyCommand::List { id } => {
             let path = format!("/clients/{id}/public-keys");
             let keys: Vec<_> = administration.call(Method::GET, &path, &()).await?;
             show(keys.as_slice(), json, print)
         }
-        Command::Remove { id, kid } => {
+        ClientKeyCommand::Remove { id, kid } => {
             let kid = PlainText::new(&kid).map_err(|error| Failure::usage(error.to_string()))?;
             let path = format!("/clients/{id}/public-keys/remove");
             administration.order_with(Method::POST, &path, &RemovePublicKey { kid }).await

@@ -3,7 +3,7 @@
 use std::fmt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum FindingLevel {
     Good,
     /// This machine cannot decide it, or the operator has chosen it.
     Doubtful,
@@ -14,14 +14,14 @@ enum Verdict {
 #[derive(Clone, Debug)]
 pub(super) struct Finding {
     about: &'static str,
-    verdict: Verdict,
+    verdict: FindingLevel,
     says: String,
     remedy: Option<String>,
 }
 
 impl Finding {
     pub(super) fn good(about: &'static str, says: impl fmt::Display) -> Self {
-        Self { about, verdict: Verdict::Good, says: says.to_string(), remedy: None }
+        Self { about, verdict: FindingLevel::Good, says: says.to_string(), remedy: None }
     }
 
     pub(super) fn doubtful(
@@ -30,7 +30,7 @@ impl Finding {
         remedy: impl Into<String>,
     ) -> Self {
         let (says, remedy) = (says.to_string(), Some(remedy.into()));
-        Self { about, verdict: Verdict::Doubtful, says, remedy }
+        Self { about, verdict: FindingLevel::Doubtful, says, remedy }
     }
 
     pub(super) fn wrong(
@@ -39,20 +39,20 @@ impl Finding {
         remedy: impl Into<String>,
     ) -> Self {
         let (says, remedy) = (says.to_string(), Some(remedy.into()));
-        Self { about, verdict: Verdict::Wrong, says, remedy }
+        Self { about, verdict: FindingLevel::Wrong, says, remedy }
     }
 
     pub(super) fn is_wrong(&self) -> bool {
-        self.verdict == Verdict::Wrong
+        self.verdict == FindingLevel::Wrong
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verdict = match self.verdict {
-            Verdict::Good => "ok",
-            Verdict::Doubtful => "warning",
-            Verdict::Wrong => "WRONG",
+            FindingLevel::Good => "ok",
+            FindingLevel::Doubtful => "warning",
+            FindingLevel::Wrong => "WRONG",
         };
         write!(f, "{verdict:<8} {}: {}", self.about, self.says)?;
         match &self.remedy {

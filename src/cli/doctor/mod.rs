@@ -28,13 +28,13 @@ use finding::Finding;
   fido-relay doctor --min-free-mb 4096
 
 Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.")]
-pub(super) struct Arguments {
+pub(super) struct DoctorArguments {
     /// Free space that the store needs, in MiB
     #[arg(long, value_name = "MIB", default_value = "256")]
     min_free_mb: u64,
 }
 
-pub(super) fn run(file: &ConfigFile, arguments: &Arguments) -> Result<(), Failure> {
+pub(super) fn run(file: &ConfigFile, arguments: &DoctorArguments) -> Result<(), Failure> {
     let findings = match crate::config::load(file.config.as_deref()) {
         Ok(loaded) => block_on(async { Ok(all(&loaded, arguments).await) })?,
         Err(errors) => errors.0.iter().map(config_error).collect(),
@@ -55,7 +55,7 @@ fn config_error(error: &crate::config::ConfigError) -> Finding {
     Finding::wrong("configuration", error, remedy)
 }
 
-async fn all(loaded: &Loaded, arguments: &Arguments) -> Vec<Finding> {
+async fn all(loaded: &Loaded, arguments: &DoctorArguments) -> Vec<Finding> {
     let config = &loaded.config;
     let mut findings = vec![configuration(loaded)];
     findings.extend(config.weaknesses().into_iter().map(|weakness| {

@@ -12,7 +12,7 @@ use crate::app::audit::{self, Difference};
 use crate::app::clients::Client;
 use crate::app::devices::Device;
 use crate::app::keys;
-use crate::backends::embedded::{FileStore, OpenError, SystemClock};
+use crate::backends::embedded::{FileStore, StoreOpenError, SystemClock};
 use crate::cli::administration::Administration;
 use crate::cli::counted;
 use crate::cli::health;
@@ -57,7 +57,7 @@ pub(super) async fn check(config: &Config) -> StoreCheck {
     }
     let error = match FileStore::open(&directory.store_file(), &due_rules()) {
         Ok(store) => return StoreCheck { findings: own(&store, config).await, runs: false },
-        Err(OpenError::InUse { .. }) => {
+        Err(StoreOpenError::InUse { .. }) => {
             let mut findings = running(config).await;
             findings.push(clock(SystemClock.now(), None));
             return StoreCheck { findings, runs: true };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::finding::Finding;
 use crate::backends::embedded::SystemClock;
-use crate::config::{Config, Tls};
+use crate::config::{Config, TlsConfig};
 use crate::edge::listener::{Certificate, CertificateError};
 use crate::ports::Clock as _;
 use crate::serve::listening;
@@ -26,7 +26,7 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
     findings
 }
 
-fn time(days: i64, tls: &Tls) -> Finding {
+fn time(days: i64, tls: &TlsConfig) -> Finding {
     let unit = if days == 1 { "day" } else { "days" };
     let says = format!("{} and its key fit; good for {days} {unit}", tls.cert_file.display());
     if days < FEW_DAYS {

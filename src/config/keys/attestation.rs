@@ -1,13 +1,13 @@
 //! The keys of `attestation`: which cards the built-in server accepts.
 
-use crate::config::reader::Reader;
+use crate::config::reader::ConfigReader;
 use crate::config::{Attestation, AttestationKind, AttestationTrust};
 
 /// Keys that require attestation statements to chain to a root.
 const ROOTS: [&str; 3] =
     ["attestation.roots_file", "attestation.trust", "attestation.metadata_file"];
 
-pub(super) fn read_attestation(reader: &mut Reader) -> Attestation {
+pub(super) fn read_attestation(reader: &mut ConfigReader) -> Attestation {
     use AttestationKind::{Certified, None, SelfSigned};
     let default = if ROOTS.iter().any(|key| reader.is_given(key)) {
         vec![Certified]

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::config::limit::Limit;
-use crate::config::reader::Reader;
-use crate::config::{AdminListener, Config, Proxy, Tls};
+use crate::config::reader::ConfigReader;
+use crate::config::{AdminListener, Config, Proxy, TlsConfig};
 
 /// Shortest allowed prefixes (IPv4, IPv6): those of the private networks 10.0.0.0/8 and fc00::/7.
 const WIDEST: (u8, u8) = (8, 7);
@@ -15,15 +15,15 @@ const WIDEST: (u8, u8) = (8, 7);
 const RELOAD: Limit = Limit::new("tls.reload_s", 30, 1..=3_600)
     .documented(&["seconds between two checks of the files; SIGHUP checks at once"]);
 
-pub(super) fn read_tls(reader: &mut Reader) -> Option<Tls> {
+pub(super) fn read_tls(reader: &mut ConfigReader) -> Option<TlsConfig> {
     let pair = read_pair(reader, "tls.cert_file", "tls.key_file");
     let reload = reader.limit(RELOAD);
-    pair.map(|(cert_file, key_file)| Tls { cert_file, key_file, reload })
+    pair.map(|(cert_file, key_file)| TlsConfig { cert_file, key_file, reload })
 }
 
 /// Reads the files of a certificate and of its key: both or neither.
 pub(super) fn read_pair(
-    reader: &mut Reader,
+    reader: &mut ConfigReader,
     cert: &'static str,
     key: &'static str,
 ) -> Option<(PathBuf, PathBuf)> {
@@ -37,7 +37,7 @@ pub(super) fn read_pair(
     cert_file.zip(key_file)
 }
 
-pub(super) fn read_proxy(reader: &mut Reader) -> Proxy {
+pub(super) fn read_proxy(reader: &mut ConfigReader) -> Proxy {
     let trusted: Vec<IpNet> = reader.take("proxy.trusted", Vec::new());
     let header = reader.optional("proxy.header");
     let protocol = reader.take("proxy.protocol", false);
@@ -72,7 +72,7 @@ fn is_too_wide(network: &IpNet) -> bool {
     }
 }
 
-pub(super) fn read_admin(reader: &mut Reader) -> AdminListener {
+pub(super) fn read_admin(reader: &mut ConfigReader) -> AdminListener {
     let listen: Option<SocketAddr> = reader.optional("admin.listen");
     let allow_remote = reader.take("admin.allow_remote", false);
     match listen {
@@ -87,7 +87,7 @@ pub(super) fn read_admin(reader: &mut Reader) -> AdminListener {
 }
 
 /// A listener with a certificate is dialled with https.
-pub(super) fn check_tls(reader: &mut Reader, config: &Config) {
+pub(super) fn check_tls(reader: &mut ConfigReader, config: &Config) {
     if config.tls.is_some() && config.public_url.scheme() != "https" {
         reader.reject("public_url", "must be https: with tls.cert_file nothing else is served");
     }

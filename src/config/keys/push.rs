@@ -7,8 +7,8 @@ use url::Url;
 
 use crate::config::Config;
 use crate::config::limit::Limit;
-use crate::config::push::{Apns, Fcm, Push, WebPush};
-use crate::config::reader::Reader;
+use crate::config::push::{Apns, Fcm, PushConfig, WebPush};
+use crate::config::reader::ConfigReader;
 use crate::config::weaknesses::is_loopback;
 
 const AFTER: Limit = Limit::new("push.after_ms", 2_000, 0..=30_000).documented(&[
@@ -24,13 +24,13 @@ const FCM: &str = "https://fcm.googleapis.com/";
 const APNS: &str = "https://api.push.apple.com/";
 const CHANNEL: &str = "sign-in";
 
-pub(super) fn read(reader: &mut Reader) -> Push {
+pub(super) fn read(reader: &mut ConfigReader) -> PushConfig {
     let after = reader.limit(AFTER);
     let text = reader.take("push.text", "Open the app to continue.".to_owned());
     if text.chars().count() > TEXT_MAX {
         reader.reject("push.text", format!("must be a text of 1 to {TEXT_MAX} characters"));
     }
-    Push {
+    PushConfig {
         after: Duration::from_millis(after),
         text,
         ca_file: reader.optional("push.ca_file"),
@@ -40,7 +40,7 @@ pub(super) fn read(reader: &mut Reader) -> Push {
     }
 }
 
-fn read_webpush(reader: &mut Reader) -> Option<WebPush> {
+fn read_webpush(reader: &mut ConfigReader) -> Option<WebPush> {
     let key_file: Option<PathBuf> = reader.optional("push.webpush.key_file");
     let contact: Option<String> = reader.optional("push.webpush.contact");
     let allow_loopback_http = reader.take("push.webpush.allow_loopback_http", false);
@@ -71,7 +71,7 @@ fn is_contact(text: &str) -> bool {
     })
 }
 
-fn read_fcm(reader: &mut Reader) -> Option<Fcm> {
+fn read_fcm(reader: &mut ConfigReader) -> Option<Fcm> {
     let service_accounts: Vec<PathBuf> = reader.take("push.fcm.service_accounts", Vec::new());
     let channel = reader.take("push.fcm.channel", CHANNEL.to_owned());
     let url = read_url(reader, "push.fcm.url", FCM);
@@ -87,7 +87,7 @@ fn read_fcm(reader: &mut Reader) -> Option<Fcm> {
     (!service_accounts.is_empty()).then_some(Fcm { service_accounts, channel, url })
 }
 
-fn read_apns(reader: &mut Reader) -> Option<Apns> {
+fn read_apns(reader: &mut ConfigReader) -> Option<Apns> {
     let key_file: Option<PathBuf> = reader.optional("push.apns.key_file");
     let key_id = read_apple_id(reader, "push.apns.key_id");
     let team_id = read_apple_id(reader, "push.apns.team_id");
@@ -113,7 +113,7 @@ fn read_apns(reader: &mut Reader) -> Option<Apns> {
     Some(Apns { key_file: key_file?, key_id: key_id?, team_id: team_id?, topics, url })
 }
 
-fn read_apple_id(reader: &mut Reader, key: &'static str) -> Option<String> {
+fn read_apple_id(reader: &mut ConfigReader, key: &'static str) -> Option<String> {
     let id: String = reader.optional(key)?;
     if id.len() == APPLE_ID && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return Some(id);
@@ -122,7 +122,7 @@ fn read_apple_id(reader: &mut Reader, key: &'static str) -> Option<String> {
     None
 }
 
-fn read_url(reader: &mut Reader, key: &'static str, default: &str) -> Url {
+fn read_url(reader: &mut ConfigReader, key: &'static str, default: &str) -> Url {
     let default = Url::parse(default).unwrap_or_else(|_| unreachable!("it is one of two URLs"));
     let url = reader.take(key, default);
     if url.scheme() != "https" && !is_loopback(&url) {
@@ -132,7 +132,7 @@ fn read_url(reader: &mut Reader, key: &'static str, default: &str) -> Url {
 }
 
 /// Reports keys that are missing where others of the same service are given.
-fn require_all_or_none(reader: &mut Reader, keys: &[(&'static str, bool)]) {
+fn require_all_or_none(reader: &mut ConfigReader, keys: &[(&'static str, bool)]) {
     let named = |given: bool| -> Vec<&'static str> {
         keys.iter().filter(|(_, is_given)| *is_given == given).map(|(key, _)| *key).collect()
     };
@@ -145,7 +145,7 @@ fn require_all_or_none(reader: &mut Reader, keys: &[(&'static str, bool)]) {
 }
 
 /// Refuses the development switch where the relay is published off loopback.
-pub(super) fn check(reader: &mut Reader, config: &Config) {
+pub(super) fn check(reader: &mut ConfigReader, config: &Config) {
     let allowed = config.push.webpush.as_ref().is_some_and(|webpush| webpush.allow_loopback_http);
     if allowed && !is_loopback(&config.public_url) {
         let text = "is for development: public_url must then be on a loopback address";

@@ -4,8 +4,8 @@ use url::Url;
 
 use super::listener::read_pair;
 use crate::config::limit::Limit;
-use crate::config::reader::Reader;
-use crate::config::values::{Origin, UpstreamKind};
+use crate::config::reader::ConfigReader;
+use crate::config::values::{UpstreamKind, WebAuthnOrigin};
 use crate::config::{HttpUpstream, Upstream, UpstreamPaths, UpstreamUsernames};
 
 pub(in crate::config) const BEGIN_TIMEOUT: Limit =
@@ -17,13 +17,13 @@ pub(in crate::config) const COMPLETE_TIMEOUT: Limit =
         "outcome is `indeterminate`",
     ]);
 
-pub(super) fn read(reader: &mut Reader) -> Upstream {
+pub(super) fn read(reader: &mut ConfigReader) -> Upstream {
     // One variable is enough to choose an external server in a container.
     let implied =
         if reader.is_given("upstream.url") { UpstreamKind::Http } else { UpstreamKind::Builtin };
     let kind = reader.take("upstream.kind", implied);
     let url: Option<Url> = reader.optional("upstream.url");
-    let origin: Option<Origin> = reader.optional("upstream.origin");
+    let origin: Option<WebAuthnOrigin> = reader.optional("upstream.origin");
     let paths = reader.take("upstream.paths", UpstreamPaths::Certify);
     let usernames = reader.take("upstream.usernames", UpstreamUsernames::AsIs);
     let ca_file = reader.optional("upstream.ca_file");

@@ -1,17 +1,15 @@
 //! The keys of webhooks: which endpoints are allowed.
 
-use url::{Host, Url};
-
 use crate::config::Config;
-use crate::config::reader::Reader;
+use crate::config::reader::ConfigReader;
 use crate::config::values::{HostPattern, Port};
 use crate::config::weaknesses::is_loopback;
-use crate::config::webhooks::Webhooks;
+use crate::config::webhooks::WebhooksConfig;
 
-pub(super) fn read(reader: &mut Reader) -> Webhooks {
+pub(super) fn read(reader: &mut ConfigReader) -> WebhooksConfig {
     let allowed_hosts: Vec<HostPattern> = reader.take("webhooks.allowed_hosts", Vec::new());
     let allowed_ports: Vec<Port> = reader.take("webhooks.allowed_ports", Vec::new());
-    Webhooks {
+    WebhooksConfig {
         allowed_hosts: allowed_hosts.into_iter().map(|host| host.0).collect(),
         allowed_ports: allowed_ports.into_iter().map(|port| port.0).collect(),
         allowed_networks: reader.take("webhooks.allowed_networks", Vec::new()),
@@ -21,19 +19,9 @@ pub(super) fn read(reader: &mut Reader) -> Webhooks {
 }
 
 /// Refuses the development switch where the relay is published off loopback.
-pub(super) fn check(reader: &mut Reader, config: &Config) {
+pub(super) fn check(reader: &mut ConfigReader, config: &Config) {
     if config.webhooks.allow_loopback_http && !is_loopback(&config.public_url) {
         let text = "is for development: public_url must then be on a loopback address";
         reader.reject("webhooks.allow_loopback_http", text);
     }
-}
-
-/// Whether a text is a host in the normal form of the URL parser.
-pub(in crate::config) fn is_host(text: &str) -> bool {
-    let parsed = Url::parse(&format!("https://{text}/"));
-    parsed.is_ok_and(|url| {
-        url.host_str() == Some(text)
-            && url.port().is_none()
-            && !matches!(url.host(), Some(Host::Domain(domain)) if domain.ends_with('.'))
-    })
 }

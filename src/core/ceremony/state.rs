@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::fact::Fact;
-use super::stored::Stored;
 use crate::core::prompt_limits::{BrowserHash, Lane};
 
 /// The request of an initiator, as it was stored before the 201.
@@ -227,8 +226,7 @@ pub enum State {
 }
 
 /// One ceremony, as it is stored.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(from = "Stored")]
+#[derive(Clone, Debug, Serialize)]
 pub struct Ceremony {
     pub request: Request,
     /// Whether no phone rings for it. The initiator cannot tell it from one whose phones are offline,
@@ -236,7 +234,7 @@ pub struct Ceremony {
     #[serde(rename = "silent", skip_serializing_if = "std::ops::Not::not")]
     pub suppressed: bool,
     /// Whether the claiming phone and the browser were in one network, where that is compared.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub same_network: Option<SameNetwork>,
     /// The facts in order; at most [`HISTORY_LIMIT`](super::HISTORY_LIMIT).
     pub history: Vec<Fact>,

@@ -4,14 +4,14 @@
 use fido_relay_proto::device::CardEvent;
 use fido_relay_proto::limits::CODE_ATTEMPTS;
 use fido_relay_proto::{Reason, SameNetwork, Step, UnixMillis};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use super::fact::{Fact, FactKind, ProgressEntry};
 use super::state::{Ceremony, Request, State};
 
 /// A record of any version.
 #[derive(Deserialize)]
-pub(super) struct Stored {
+struct StoredCeremony {
     request: Request,
     #[serde(default, rename = "silent")]
     suppressed: bool,
@@ -25,22 +25,23 @@ pub(super) struct Stored {
     state: State,
 }
 
-impl From<Stored> for Ceremony {
-    fn from(stored: Stored) -> Self {
+impl<'de> Deserialize<'de> for Ceremony {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored = StoredCeremony::deserialize(deserializer)?;
         let history = if stored.history.is_empty() { history_of(&stored) } else { stored.history };
-        Self {
+        Ok(Self {
             request: stored.request,
             suppressed: stored.suppressed,
             same_network: stored.same_network,
             history,
             state: stored.state,
-        }
+        })
     }
 }
 
 /// The history of an earlier version's record. It stored wrong codes as a number and the suppression
 /// as a flag; they get the time of the last step.
-fn history_of(stored: &Stored) -> Vec<Fact> {
+fn history_of(stored: &StoredCeremony) -> Vec<Fact> {
     let fact = |at, kind| Fact { at, device: None, kind };
     let wrong_codes = match &stored.state {
         State::Offered { wrong_codes, .. } => *wrong_codes,
@@ -64,7 +65,7 @@ fn history_of(stored: &Stored) -> Vec<Fact> {
     history
 }
 
-fn step(stored: &Stored, step: Step, at: UnixMillis) -> Option<Fact> {
+fn step(stored: &StoredCeremony, step: Step, at: UnixMillis) -> Option<Fact> {
     let accepted = match &stored.state {
         State::Verifying { challenge, answer, digest, by, .. } => {
             Some((challenge.attempt, answer.device, *digest, Some(*by)))

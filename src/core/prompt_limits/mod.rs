@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 use self::budget::Budget;
 pub use self::code_attempts::{AttemptsExhausted, ClaimHash, CodeAttempts};
 pub use self::policy::Policy;
-pub use self::request::{BrowserHash, CeremonyEnd, Lane, PromptRequest};
+pub use self::request::{BrowserHash, EndedPrompt, Lane, PromptRequest};
 pub use self::suppression::{PromptDecision, SuppressedPrompts, Suppression, SuppressionReason};
 
 const MINUTE_MS: u64 = 60 * 1000;
@@ -201,12 +201,12 @@ impl UserPromptState {
     }
 
     /// Applies the end of a ceremony. Idempotent.
-    pub fn ended(&mut self, policy: &Policy, end: &CeremonyEnd) {
+    pub fn ended(&mut self, policy: &Policy, end: &EndedPrompt) {
         self.ended_own(policy, end);
         self.settle(policy, end);
     }
 
-    fn settle(&mut self, policy: &Policy, end: &CeremonyEnd) {
+    fn settle(&mut self, policy: &Policy, end: &EndedPrompt) {
         let live = self.live.iter().position(|live| live.ceremony == end.ceremony);
         if let Some(live) = live.map(|at| self.live.swap_remove(at))
             // A cancellation gives nothing back: an initiator could open and cancel to ring a phone

@@ -10,7 +10,7 @@
 use fido_relay_proto::{ClientId, UnixMillis};
 
 use super::{
-    CeremonyEnd, DAY_MS, Lane, Policy, PromptRequest, Suppression, SuppressionReason,
+    DAY_MS, EndedPrompt, Lane, Policy, PromptRequest, Suppression, SuppressionReason,
     UNLOCKS_PER_DAY, UserPromptState, nth_end,
 };
 
@@ -107,9 +107,9 @@ impl UserPromptState {
         }
     }
 
-    pub(super) fn ended_own(&mut self, policy: &Policy, end: &CeremonyEnd) {
+    pub(super) fn ended_own(&mut self, policy: &Policy, end: &EndedPrompt) {
         if !matches!(end.lane, Lane::Known(_)) {
-            let own = CeremonyEnd { rang: true, browser: None, ..end.clone() };
+            let own = EndedPrompt { rang: true, browser: None, ..end.clone() };
             self.own_mut(end.client).settle(policy, &own);
         }
     }

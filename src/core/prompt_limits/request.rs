@@ -44,7 +44,7 @@ pub struct PromptRequest {
 
 /// The end of a ceremony, as far as it changes the prompt state.
 #[derive(Clone, Debug)]
-pub struct CeremonyEnd {
+pub struct EndedPrompt {
     pub ceremony: CeremonyId,
     pub client: ClientId,
     /// The lane that it was admitted in.

@@ -10,7 +10,7 @@ const MINUTE: u64 = 60_000;
 
 /// A user with a prompt state.
 struct Person {
-    standing: UserPromptState,
+    prompt_state: UserPromptState,
     policy: Policy,
     now: UnixMillis,
     asked: u16,
@@ -19,8 +19,8 @@ struct Person {
 
 impl Person {
     fn new() -> Self {
-        let (standing, policy) = (UserPromptState::default(), Policy::default());
-        Self { standing, policy, now: NOON, asked: 0, lane: Lane::Stranger }
+        let (prompt_state, policy) = (UserPromptState::default(), Policy::default());
+        Self { prompt_state, policy, now: NOON, asked: 0, lane: Lane::Stranger }
     }
 
     fn waits(&mut self, millis: u64) -> &mut Self {
@@ -40,7 +40,7 @@ impl Person {
     }
 
     fn admit(&mut self, ask: &PromptRequest) -> Option<Rule> {
-        let admission = self.standing.admit(&self.policy, self.now, ask);
+        let admission = self.prompt_state.admit(&self.policy, self.now, ask);
         self.lane = admission.lane;
         admission.suppression.map(|suppression| suppression.reason)
     }
@@ -75,7 +75,7 @@ impl Person {
         rang: bool,
         (outcome, reason): (Outcome, Option<Reason>),
     ) {
-        let end = CeremonyEnd {
+        let end = EndedPrompt {
             ceremony: ceremony(self.asked),
             client,
             lane: self.lane.clone(),
@@ -85,7 +85,7 @@ impl Person {
             reason,
             at: self.now,
         };
-        self.standing.ended(&self.policy, &end);
+        self.prompt_state.ended(&self.policy, &end);
     }
 
     fn succeeds_in(&mut self, browser: &str) {
@@ -297,14 +297,14 @@ fn not_me_mutes_strangers_of_all_initiators_for_twenty_minutes() {
     let mut person = Person::new();
     person.asked();
     person.says_not_me();
-    assert!(person.standing.is_after_not_me(person.now));
+    assert!(person.prompt_state.is_after_not_me(person.now));
     let ask = PromptRequest { client: BANK, ..person.ask(PriorAuth::None, None) };
     assert_eq!(person.admit(&ask), Some(Rule::Muted), "other initiators too");
     person.waits(20 * MINUTE - 1);
     assert_eq!(person.asked(), Some(Rule::Muted));
     person.waits(1);
     assert_eq!(person.asked(), None);
-    assert!(!person.standing.is_after_not_me(person.now));
+    assert!(!person.prompt_state.is_after_not_me(person.now));
 }
 
 #[test]
@@ -347,9 +347,9 @@ fn an_end_that_comes_twice_counts_once() {
     let mut person = Person::new();
     person.asked();
     person.says_not_me();
-    let once = person.standing.clone();
+    let once = person.prompt_state.clone();
     person.says_not_me();
-    assert_eq!(person.standing, once);
+    assert_eq!(person.prompt_state, once);
 }
 
 #[test]
@@ -358,7 +358,7 @@ fn phones_hear_of_prompts_that_were_held_back_once_an_hour() {
     let mut heard = Vec::new();
     for _ in 0..300 {
         let ask = person.ask(PriorAuth::None, None);
-        let admission = person.standing.admit(&person.policy, person.now, &ask);
+        let admission = person.prompt_state.admit(&person.policy, person.now, &ask);
         heard.extend(admission.notice.map(|held| (person.now.millis_since(NOON), held.count)));
         person.waits(MINUTE / 2);
     }
@@ -376,21 +376,21 @@ fn an_initiator_lifts_the_pauses_of_its_own_prompts_three_times_a_day() {
         person.ends(Outcome::Cancelled, None);
     }
     assert_eq!(person.asked(), Some(Rule::Wait));
-    assert_eq!(person.standing.unlock(&person.policy, person.now, SHOP), Ok(()));
+    assert_eq!(person.prompt_state.unlock(&person.policy, person.now, SHOP), Ok(()));
     let others = PromptRequest { client: BANK, ..person.ask(PriorAuth::None, None) };
     assert_eq!(person.admit(&others), Some(Rule::Wait), "of no other");
     assert_eq!(person.asked(), None);
     person.ends(Outcome::Cancelled, None);
     assert_eq!(person.asked(), Some(Rule::Wait), "for one prompt");
-    assert_eq!(person.standing.unlock(&person.policy, person.now, SHOP), Ok(()));
+    assert_eq!(person.prompt_state.unlock(&person.policy, person.now, SHOP), Ok(()));
     person.lane = Lane::Stranger;
     person.says_not_me();
-    assert_eq!(person.standing.unlock(&person.policy, person.now, SHOP), Ok(()));
+    assert_eq!(person.prompt_state.unlock(&person.policy, person.now, SHOP), Ok(()));
     assert_eq!(person.asked(), Some(Rule::Muted), "\"not me\" is the person's");
     let first_again = NOON.plus_millis(DAY_MS);
-    let fourth = person.standing.unlock(&person.policy, person.now, SHOP);
+    let fourth = person.prompt_state.unlock(&person.policy, person.now, SHOP);
     assert_eq!(fourth, Err(first_again), "the fourth");
-    person.standing.unlock_all(person.now);
+    person.prompt_state.unlock_all(person.now);
     assert_eq!(person.asked(), None, "the operator lifts everything");
 }
 
@@ -435,13 +435,13 @@ fn each_rule_says_when_it_lets_pass() {
         let mut person = Person::new();
         story(&mut person);
         let ask = person.ask(PriorAuth::None, None);
-        let rule = person.standing.admit(&person.policy, person.now, &ask).suppression.unwrap();
+        let rule = person.prompt_state.admit(&person.policy, person.now, &ask).suppression.unwrap();
         assert_eq!(rule.reason, why);
         assert!(rule.until > person.now, "{why:?}");
         let before = UnixMillis(rule.until.0 - 1);
-        let still = person.standing.clone().admit(&person.policy, before, &ask).suppression;
+        let still = person.prompt_state.clone().admit(&person.policy, before, &ask).suppression;
         assert_eq!(still.map(|suppression| suppression.reason), Some(why));
-        let then = person.standing.admit(&person.policy, rule.until, &ask).suppression;
+        let then = person.prompt_state.admit(&person.policy, rule.until, &ask).suppression;
         assert_ne!(then.map(|suppression| suppression.reason), Some(why), "{rule:?}");
     }
 }
@@ -459,14 +459,14 @@ fn the_record_stays_small_and_dies_a_day_after_its_last_change_or_with_its_brows
             person.ends_as(SHOP, Some(&browser), true, (Outcome::Succeeded, None));
         }
         person.waits(MINUTE);
-        longest = longest.max(serde_json::to_string(&person.standing).unwrap().len());
+        longest = longest.max(serde_json::to_string(&person.prompt_state).unwrap().len());
     }
     assert!(longest < 7_000, "{longest} bytes");
     let days = person.now.plus_millis(90 * 24 * 60 * MINUTE);
-    assert!(person.standing.expires_at().is_some_and(|at| at <= days));
+    assert!(person.prompt_state.expires_at().is_some_and(|at| at <= days));
     let mut stranger = Person::new();
     stranger.asked();
-    assert_eq!(stranger.standing.expires_at(), Some(NOON.plus_millis(DAY_MS)));
+    assert_eq!(stranger.prompt_state.expires_at(), Some(NOON.plus_millis(DAY_MS)));
     assert_eq!(UserPromptState::default().expires_at(), None);
 }
 
@@ -494,7 +494,7 @@ fn a_record_of_an_earlier_version_keeps_what_strangers_had_used_up() {
         "vouched":{"minutes":[],"last":null,"unanswered":0,"muted_until":null},
         "quiet":[],"wrong_codes":[1800000000000],"touched":1800000000000}"#;
     let mut person = Person::new();
-    person.standing = serde_json::from_str(earlier).unwrap();
+    person.prompt_state = serde_json::from_str(earlier).unwrap();
     assert_eq!(person.asked(), Some(Rule::Wait));
     assert_eq!(person.asked_by(SHOP), None);
 }

@@ -15,7 +15,7 @@ pub struct FrameBudget {
 
 /// The limits of a device socket. Times are milliseconds, sizes bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limits {
+pub struct SessionLimits {
     /// Largest frame before authentication: an `auth` frame.
     pub frame_before_auth: usize,
     /// Largest frame after authentication: a card's answer with room to spare.
@@ -50,7 +50,7 @@ pub struct Limits {
     pub reauth_within_ms: u64,
 }
 
-impl Default for Limits {
+impl Default for SessionLimits {
     fn default() -> Self {
         Self {
             frame_before_auth: FRAME_BEFORE_AUTH,
@@ -71,7 +71,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl SessionLimits {
     /// Decodes a device's frame, from a socket or by pull.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use fido_relay_proto::{ConnectionId, DeviceFrame, RelayFrame};
 
 use super::budget::{PolicyErrors, TokenBucket};
 use super::close::CloseReason;
-use super::limits::{Jitter, Limits};
+use super::limits::{Jitter, SessionLimits};
 use super::nonce::Nonce;
 
 /// The action that follows an input.
@@ -79,7 +79,7 @@ enum SessionState {
 #[derive(Debug)]
 pub struct Session {
     state: SessionState,
-    limits: Arc<Limits>,
+    limits: Arc<SessionLimits>,
     text: TokenBucket,
     control: TokenBucket,
     errors: PolicyErrors,
@@ -96,7 +96,7 @@ impl Session {
         now: u64,
         auth_deadline: u64,
         nonce: Nonce,
-        limits: Arc<Limits>,
+        limits: Arc<SessionLimits>,
     ) -> (Self, RelayFrame) {
         let hello = RelayFrame::Hello {
             nonce: nonce.to_string(),
@@ -368,7 +368,7 @@ impl Session {
 
     /// Replies with an `error` frame, or closes after too many.
     fn policy_error(&mut self, now: u64, code: FrameErrorCode) -> Action {
-        let Limits { policy_errors, policy_window_ms, .. } = *self.limits;
+        let SessionLimits { policy_errors, policy_window_ms, .. } = *self.limits;
         if self.errors.count(now, policy_errors, policy_window_ms) {
             return self.close(CloseReason::PolicyErrors);
         }

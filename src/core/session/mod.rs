@@ -26,6 +26,6 @@ mod nonce;
 mod tests;
 
 pub use close::CloseReason;
-pub use limits::{FrameBudget, Jitter, Limits};
+pub use limits::{FrameBudget, Jitter, SessionLimits};
 pub use machine::{Action, AuthFailure, Session, Tick, error};
 pub use nonce::Nonce;

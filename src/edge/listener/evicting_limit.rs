@@ -74,6 +74,7 @@ impl EvictingLimit {
     }
 
     /// Slots that are taken.
+    #[cfg(feature = "test-support")]
     pub(super) fn taken(&self) -> usize {
         self.members().len()
     }

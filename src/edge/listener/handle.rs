@@ -31,6 +31,7 @@ impl Connections {
         Self { limits, slots, metrics }
     }
 
+    #[cfg(feature = "test-support")]
     pub(super) fn open(&self) -> usize {
         self.slots.taken()
     }

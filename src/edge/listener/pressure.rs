@@ -39,6 +39,7 @@ impl Pressure {
         self.connections.are_short().then_some(ListenerRefusal::PressureConnections)
     }
 
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn connections(&self) -> usize {
         self.connections.open()

@@ -22,7 +22,7 @@ use crate::schema::operations::Operation;
 use crate::security::access_token::AccessTokens;
 use crate::security::browsers::Browsers;
 use crate::security::event_ticket::EventTickets;
-use crate::security::limits::{Limits, Rates};
+use crate::security::limits::{NodeRateLimits, Rates};
 use crate::security::pull_proof::PullProofs;
 use crate::security::record::RecordSigner;
 use crate::security::result_token::ResultSigner;
@@ -56,7 +56,7 @@ pub struct EdgeSettings {
     /// Values of `Origin` that may open a device socket. Apps send none, browsers always do.
     pub device_origins: Vec<String>,
     /// What one device socket may cost.
-    pub socket_limits: session::Limits,
+    pub socket_limits: session::SessionLimits,
     /// A phone that does not take a write within this loses its socket.
     pub socket_write: Duration,
     /// Bytes of one request's body.
@@ -89,11 +89,11 @@ pub(super) struct EdgeState {
     pub(super) socket_urls: Vec<String>,
     /// Hosts that a client-direct request may name.
     pub(super) hosts: Vec<String>,
-    pub(super) socket_limits: Arc<session::Limits>,
+    pub(super) socket_limits: Arc<session::SessionLimits>,
     /// Device sockets that have not authenticated, by address.
     pub(super) unauthenticated: Arc<EvictingLimit>,
     pub(super) listener: Listener,
-    pub(super) limits: Arc<Limits>,
+    pub(super) limits: Arc<NodeRateLimits>,
     pub(super) clients: Clients,
     pub(super) page_origins: PageOrigins,
     pub(super) tickets: Tickets,
@@ -147,7 +147,7 @@ impl Edge {
                 settings.unauthenticated_per_node,
                 limits.eviction_age,
             ),
-            limits: Arc::new(Limits::new(settings.rates)),
+            limits: Arc::new(NodeRateLimits::new(settings.rates)),
             clients: Clients::new(Arc::clone(&relay.dependencies().store)),
             page_origins: PageOrigins::default(),
             tickets: Tickets::new(&keys),

@@ -12,13 +12,13 @@ use crate::schema::components::Components;
 use crate::schema::operations::{Access, Operation, Route, WATCH_SCOPE};
 
 /// The document while it is made.
-pub(super) struct Draft {
+pub(super) struct OpenApiDraft {
     components: Components,
     responses: Map<String, Value>,
     paths: Map<String, Value>,
 }
 
-impl Draft {
+impl OpenApiDraft {
     pub(super) fn new() -> Self {
         Self { components: Components::new(), responses: Map::new(), paths: Map::new() }
     }
@@ -91,7 +91,7 @@ fn security(access: Access) -> (Vec<Value>, &'static [ProblemCode]) {
 
 /// A call that is being described; [`Call::problems`] ends it.
 pub(super) struct Call<'a> {
-    draft: &'a mut Draft,
+    draft: &'a mut OpenApiDraft,
     route: &'static Route,
     said: Map<String, Value>,
     parameters: Vec<Value>,

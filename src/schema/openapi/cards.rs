@@ -5,11 +5,11 @@ use fido_relay_proto::http::CardList;
 use fido_relay_proto::{CardId, Username};
 use serde_json::json;
 
-use super::call::Draft;
+use super::call::OpenApiDraft;
 use super::examples::AT;
 use crate::schema::operations::Operation;
 
-pub(super) fn describe(draft: &mut Draft) {
+pub(super) fn describe(draft: &mut OpenApiDraft) {
     let card = json!({
         "id": "47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU", "registered_at": AT,
         "last_used_at": AT, "aaguid": "3f59672f-20aa-4afe-b6f4-7e5e916b6d98",

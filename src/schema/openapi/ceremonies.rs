@@ -8,11 +8,11 @@ use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony};
 use fido_relay_proto::{CeremonyId, limits};
 use serde_json::{Value, json};
 
-use super::call::Draft;
+use super::call::OpenApiDraft;
 use super::examples::{AT, CEREMONY, JWS, TICKET};
 use crate::schema::operations::Operation;
 
-pub(super) fn describe(draft: &mut Draft) {
+pub(super) fn describe(draft: &mut OpenApiDraft) {
     open(draft);
     read(draft);
     draft
@@ -38,7 +38,7 @@ pub(super) fn describe(draft: &mut Draft) {
         .problems(&[Internal]);
 }
 
-fn open(draft: &mut Draft) {
+fn open(draft: &mut OpenApiDraft) {
     let sign_in = json!({ "type": "authentication", "username": "ada" });
     let approval = json!({
         "type": "approval",
@@ -93,7 +93,7 @@ fn open(draft: &mut Draft) {
         ]);
 }
 
-fn read(draft: &mut Draft) {
+fn read(draft: &mut OpenApiDraft) {
     let wait = format!(
         "Seconds to hold the answer until there is something new; above {0} it counts as {0}. \
          Nothing new in that time is an answer like any other.",

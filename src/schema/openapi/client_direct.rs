@@ -5,7 +5,7 @@ use fido_relay_proto::ProblemCode::{self, NotFound, TooLarge, UnsupportedMediaTy
 use fido_relay_proto::Username;
 use serde_json::{Value, json};
 
-use super::call::{Draft, constant};
+use super::call::{OpenApiDraft, constant};
 use crate::schema::operations::Operation;
 
 /// A step under its two paths, and whether it begins.
@@ -35,14 +35,14 @@ const STEPS: [([Operation; 2], &str, bool); 4] = [
 /// Of every answer: an external FIDO2 server's own cookies are passed on whatever it answers.
 const SESSION: &str = "The session: made by a begin call, taken back once it is used up";
 
-pub(super) fn describe(draft: &mut Draft) {
+pub(super) fn describe(draft: &mut OpenApiDraft) {
     for ([operation, alias], summary, begins) in STEPS {
         step(draft, operation, summary, begins);
         step(draft, alias, &format!("{summary} (alias)"), begins);
     }
 }
 
-fn step(draft: &mut Draft, operation: Operation, summary: &str, begins: bool) {
+fn step(draft: &mut OpenApiDraft, operation: Operation, summary: &str, begins: bool) {
     let about = if begins {
         "A session cookie ties it to the completing call. Answers 404 where `client_direct` is off. \
          With an external FIDO2 server its own answer is passed on, whatever that is."
@@ -121,7 +121,7 @@ fn step(draft: &mut Draft, operation: Operation, summary: &str, begins: bool) {
 }
 
 /// A begin call, in the vendor's spelling.
-fn order(draft: &mut Draft) -> Value {
+fn order(draft: &mut OpenApiDraft) -> Value {
     let one_of = |values: &[&str]| json!({ "type": "string", "enum": values });
     let strength = one_of(&["required", "preferred", "discouraged"]);
     let username = draft.schema_of::<Username>();
@@ -143,7 +143,7 @@ fn order(draft: &mut Draft) -> Value {
 }
 
 /// What the card's SDK gives.
-fn credential(draft: &mut Draft) -> Value {
+fn credential(draft: &mut OpenApiDraft) -> Value {
     let credential = json!({
         "type": "object",
         "required": ["id", "rawId", "type", "response"],
@@ -157,7 +157,7 @@ fn credential(draft: &mut Draft) -> Value {
     draft.named("CertifyCredential", credential)
 }
 
-fn answer(draft: &mut Draft) -> Value {
+fn answer(draft: &mut OpenApiDraft) -> Value {
     let answer = json!({
         "type": "object",
         "required": ["status", "errorMessage"],

@@ -10,11 +10,11 @@ use fido_relay_proto::http::{
 use fido_relay_proto::{DeviceId, Username};
 use serde_json::{Value, json};
 
-use super::call::Draft;
+use super::call::OpenApiDraft;
 use super::examples::{AT, DEVICE, JWS, jwk};
 use crate::schema::operations::Operation;
 
-pub(super) fn describe(draft: &mut Draft) {
+pub(super) fn describe(draft: &mut OpenApiDraft) {
     draft
         .call(Operation::OpenPairing, "Begin to pair a phone with a user")
         .says(
@@ -83,7 +83,7 @@ pub(super) fn describe(draft: &mut Draft) {
         ]);
 }
 
-fn pair(draft: &mut Draft) {
+fn pair(draft: &mut OpenApiDraft) {
     let order = json!({
         "pairing_token": "pt_…", "jwk": jwk(), "proof": JWS, "name": "Ada's phone",
         "platform": "android",

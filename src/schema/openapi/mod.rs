@@ -21,7 +21,7 @@ mod tests;
 use fido_relay_proto::http::Scope;
 use serde_json::{Map, Value, json};
 
-use self::call::Draft;
+use self::call::OpenApiDraft;
 
 /// What is true of every call.
 const ABOUT: &str = "Relays FIDO2 ceremonies from a web page to a card that only the user's phone \
@@ -46,7 +46,7 @@ Sockets, server-sent events and webhooks are described in `/asyncapi.json`.";
 /// The document.
 #[must_use]
 pub fn document() -> Value {
-    let mut draft = Draft::new();
+    let mut draft = OpenApiDraft::new();
     ceremonies::describe(&mut draft);
     watching::describe(&mut draft);
     devices::describe(&mut draft);

@@ -9,7 +9,7 @@ use fido_relay_proto::http::SetPush;
 use fido_relay_proto::limits::WAIT_MAX_S;
 use serde_json::{Value, json};
 
-use super::call::{Call, Draft, constant};
+use super::call::{Call, OpenApiDraft, constant};
 use super::examples::CEREMONY;
 use crate::schema::operations::Operation;
 
@@ -20,7 +20,7 @@ const PROOF: &str = "Each request carries a proof of its own (`Authorization: DP
 nonce: repeat once. Every answer has a `DPoP-Nonce`, refusals too.";
 const SAME: &str = "Proof and nonce are those of `pullCeremonies`.";
 
-pub(super) fn describe(draft: &mut Draft) {
+pub(super) fn describe(draft: &mut OpenApiDraft) {
     let frame = frame(draft);
     look(draft, &frame);
     let said = draft
@@ -58,7 +58,7 @@ pub(super) fn describe(draft: &mut Draft) {
     refusals(call).problems(&[Unprocessable, Internal, NotSupported]);
 }
 
-fn look(draft: &mut Draft, frame: &Value) {
+fn look(draft: &mut OpenApiDraft, frame: &Value) {
     let offer = json!({ "type": "closed", "ceremony_id": CEREMONY, "outcome": "cancelled" });
     let pulled = draft.named(
         "Pulled",
@@ -101,7 +101,7 @@ fn look(draft: &mut Draft, frame: &Value) {
 }
 
 /// A frame in either direction.
-fn frame(draft: &mut Draft) -> Value {
+fn frame(draft: &mut OpenApiDraft) -> Value {
     draft.named("DeviceSocketFrame", json!({
         "type": "object",
         "description": "A frame of the device socket, as `/asyncapi.json` and the device protocol \

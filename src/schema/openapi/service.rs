@@ -3,10 +3,10 @@
 use fido_relay_proto::ProblemCode::Unavailable;
 use serde_json::json;
 
-use super::call::Draft;
+use super::call::OpenApiDraft;
 use crate::schema::operations::Operation;
 
-pub(super) fn describe(draft: &mut Draft) {
+pub(super) fn describe(draft: &mut OpenApiDraft) {
     let line = |text: &str| json!({ "type": "string", "examples": [text] });
     draft
         .call(Operation::IsAlive, "Whether the process answers")

@@ -6,11 +6,11 @@ use fido_relay_proto::ProblemCode::{
 use fido_relay_proto::http::{ClientView, GrantedToken, JwkSet, Scope, ServerMetadata, TokenError};
 use serde_json::{Value, json};
 
-use super::call::{Draft, constant};
+use super::call::{OpenApiDraft, constant};
 use super::examples::{CLIENT, JWS, jwk};
 use crate::schema::operations::Operation;
 
-pub(super) fn describe(draft: &mut Draft) {
+pub(super) fn describe(draft: &mut OpenApiDraft) {
     draft
         .call(Operation::ReadClient, "Who am I, and what may I")
         .says("For every client, whatever its scopes.")
@@ -61,7 +61,7 @@ pub(super) fn describe(draft: &mut Draft) {
         .problems(&[]);
 }
 
-fn token(draft: &mut Draft) {
+fn token(draft: &mut OpenApiDraft) {
     let assertion_type = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
     let text = |about: &str| json!({ "type": "string", "description": about });
     let form = json!({

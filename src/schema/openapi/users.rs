@@ -4,10 +4,10 @@ use fido_relay_proto::Username;
 use fido_relay_proto::http::UserPrompts;
 use serde_json::json;
 
-use super::call::Draft;
+use super::call::OpenApiDraft;
 use crate::schema::operations::Operation;
 
-pub(super) fn describe(draft: &mut Draft) {
+pub(super) fn describe(draft: &mut OpenApiDraft) {
     let rings = json!({ "rings": true });
     let waits = json!({ "rings": false, "why": "wait", "rings_in_s": 42 });
     let free = json!({ "stranger": rings, "vouched": rings, "unlocks_left": 3 });

@@ -8,11 +8,11 @@ use fido_relay_proto::limits::{DEVICE_SUBPROTOCOL, WATCH_SUBPROTOCOL};
 use fido_relay_proto::watch::{EventTicket, WatchEvent};
 use serde_json::{Value, json};
 
-use super::call::{Draft, constant};
+use super::call::{OpenApiDraft, constant};
 use super::ceremonies::number;
 use crate::schema::operations::Operation;
 
-pub(super) fn describe(draft: &mut Draft) {
+pub(super) fn describe(draft: &mut OpenApiDraft) {
     events(draft);
     draft
         .call(Operation::ExchangeTicket, "Get a ticket for one request of the events")
@@ -63,7 +63,7 @@ pub(super) fn describe(draft: &mut Draft) {
         .problems(&[OriginNotAllowed, UpgradeRequired, TooManyRequests, Unavailable]);
 }
 
-fn events(draft: &mut Draft) {
+fn events(draft: &mut OpenApiDraft) {
     let data = draft.given_schema_of::<WatchEvent>();
     let event = json!({
         "type": "object",

@@ -8,11 +8,11 @@ use fido_relay_proto::webhook::{
 use fido_relay_proto::{EventId, WebhookId};
 use serde_json::{Value, json};
 
-use super::call::Draft;
+use super::call::OpenApiDraft;
 use super::examples::{AT, EVENT, WEBHOOK};
 use crate::schema::operations::Operation;
 
-pub(super) fn describe(draft: &mut Draft) {
+pub(super) fn describe(draft: &mut OpenApiDraft) {
     let order = json!({ "url": "https://shop.example.com/hooks", "events": ["ceremony.closed"] });
     draft
         .call(Operation::CreateWebhook, "Register an endpoint")
@@ -84,7 +84,7 @@ pub(super) fn describe(draft: &mut Draft) {
     deliveries(draft);
 }
 
-fn deliveries(draft: &mut Draft) {
+fn deliveries(draft: &mut OpenApiDraft) {
     let delivery = json!({
         "id": EVENT, "event": "ceremony.closed", "at": AT, "state": "waiting", "attempts": 3,
         "failure": "timeout",

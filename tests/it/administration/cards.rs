@@ -1,7 +1,7 @@
 //! `fido-relay card` and `fido-relay user`: the cards of a user, one that is lost, and a user who is
 //! gone.
 
-use fido_relay::app::pairings::{self, PairingError, Secret};
+use fido_relay::app::pairings::{self, PairingError, PairingSecret};
 use fido_relay::serve::STORE_FILE;
 use fido_relay_proto::Outcome;
 use fido_relay_proto::device::NoticeEvent;
@@ -98,7 +98,9 @@ async fn a_removed_user_leaves_nothing_to_the_next_one_of_the_name() {
     assert_eq!(socket.authenticate(&ada.key, ada.device_id).await.unwrap_err().code(), Some(4401));
     assert_eq!(bank.outcome(open.id).await.status, Status::Ended(Outcome::Cancelled));
     let world = relay.running.relay().dependencies();
-    for secret in [Secret::Token(&link.pairing_token), Secret::Typed(&link.typed_code)] {
+    for secret in
+        [PairingSecret::Token(&link.pairing_token), PairingSecret::Typed(&link.typed_code)]
+    {
         let found = pairings::look(&*world.store, secret, world.clock.now()).await;
         assert!(matches!(found, Err(PairingError::Unknown)), "{found:?}");
     }

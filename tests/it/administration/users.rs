@@ -2,9 +2,9 @@
 //! without a relay.
 
 use fido_relay::app::devices::UserKey;
-use fido_relay::app::users::{put_standing, standing};
+use fido_relay::app::users::{prompt_state, put_prompt_state};
 use fido_relay::config::Config;
-use fido_relay::core::prompt_limits::{BrowserHash, CeremonyEnd, Lane, Policy, PromptRequest};
+use fido_relay::core::prompt_limits::{BrowserHash, EndedPrompt, Lane, Policy, PromptRequest};
 use fido_relay::ports::{Batch, Store};
 use fido_relay_proto::device::{DeclineReason, FrameErrorCode, NoticeEvent};
 use fido_relay_proto::life::PriorAuth;
@@ -131,18 +131,18 @@ async fn a_user_is_shown_and_unlocked_while_no_relay_runs_and_the_phone_hears_of
 /// Ada succeeds once in this browser.
 async fn makes_known(store: &dyn Store, browser: &str, now: UnixMillis) {
     let user = UserKey::new(&TenantId::default(), &Username::new("ada").unwrap());
-    let (mut standing, revision) = standing(store, &user).await.unwrap();
+    let (mut prompt_state, revision) = prompt_state(store, &user).await.unwrap();
     let (ceremony, client) = (CeremonyId::from_bytes([7; 16]), ClientId::from_bytes([1; 16]));
     let browser = Some(BrowserHash(browser.to_owned()));
     let until = now.plus_secs(60);
     let prior_auth = PriorAuth::None;
     let ask = PromptRequest { ceremony, client, prior_auth, browser: browser.clone(), until };
-    standing.admit(&Policy::default(), now, &ask);
+    prompt_state.admit(&Policy::default(), now, &ask);
     let (lane, outcome) = (Lane::Stranger, Outcome::Succeeded);
     let end =
-        CeremonyEnd { ceremony, client, lane, browser, rang: true, outcome, reason: None, at: now };
-    standing.ended(&Policy::default(), &end);
-    let batch = put_standing(Batch::new(), &user, revision, &standing).unwrap();
+        EndedPrompt { ceremony, client, lane, browser, rang: true, outcome, reason: None, at: now };
+    prompt_state.ended(&Policy::default(), &end);
+    let batch = put_prompt_state(Batch::new(), &user, revision, &prompt_state).unwrap();
     store.commit(batch).await.unwrap();
 }
 

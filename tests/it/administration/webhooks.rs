@@ -47,7 +47,7 @@ async fn the_operator_registers_tests_rotates_looks_after_and_removes_an_endpoin
     assert!(tested.contains("not delivered: status (status 500)"), "{tested}");
     let opened = bank.open(&json!({ "type": "authentication", "username": "ada" })).await;
     bank.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
-    while relay.running.webhooks().figures().failed == 0 {
+    while relay.running.app().webhooks.as_ref().unwrap().figures().failed == 0 {
         tokio::task::yield_now().await;
     }
     let delivery = run_json(data_dir, &["webhook", "deliveries", id, "--json"]).await;
@@ -83,7 +83,7 @@ async fn the_operator_registers_tests_rotates_looks_after_and_removes_an_endpoin
     run_json(data_dir, &add).await;
     let opened = bank.open(&json!({ "type": "authentication", "username": "ada" })).await;
     bank.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
-    while relay.running.webhooks().figures().waiting == 0 {
+    while relay.running.app().webhooks.as_ref().unwrap().figures().waiting == 0 {
         tokio::task::yield_now().await;
     }
     run(data_dir, &["client", "remove", client]).await.stdout();

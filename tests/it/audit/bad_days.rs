@@ -10,7 +10,7 @@ use fido_relay::app::ceremonies::{AdvanceError, OpenError, OpenRequest};
 use fido_relay::backends::embedded::{FileStore, MemoryStore, SystemClock};
 use fido_relay::core::ceremony::Event;
 use fido_relay::ports::{
-    Ability, Batch, Bucket, Clock as _, SecurityEvent, SecurityEventKind, Store,
+    Batch, Bucket, Clock as _, ExportHealth, SecurityEvent, SecurityEventKind, Store,
 };
 use fido_relay::serve::due_rules;
 use fido_relay_proto::{AttemptId, Binding, ClientId, TenantId};
@@ -92,8 +92,8 @@ fn fill_the_disk(directory: &Path) -> std::path::PathBuf {
 }
 
 #[cfg(target_os = "linux")]
-async fn until(audit: &audit::Audit, wanted: Ability) {
-    audit.ability().wait_for(|ability| *ability == wanted).await.unwrap();
+async fn until(audit: &audit::Audit, wanted: ExportHealth) {
+    audit.health().wait_for(|health| *health == wanted).await.unwrap();
 }
 
 #[cfg(target_os = "linux")]
@@ -107,13 +107,13 @@ async fn with_required_nothing_new_begins_once_the_disk_is_full_for_a_minute_and
     let audit = start(&store, settings).await;
     audit.caught_up().await.unwrap();
     let full = fill_the_disk(directory.path());
-    let relay = BareRelay::start_with(Arc::clone(&store), audit.ability()).await;
+    let relay = BareRelay::start_with(Arc::clone(&store), audit.health()).await;
     let order = || OpenRequest { request: relay.request(Binding::None), idempotency: None };
     let first = relay.open(Binding::None, None).await;
-    until(&audit, Ability::Failing).await;
+    until(&audit, ExportHealth::Failing).await;
     tokio::time::sleep(Duration::from_secs(50)).await;
     let second = relay.open(Binding::Code, None).await;
-    until(&audit, Ability::Forbidding).await;
+    until(&audit, ExportHealth::Blocking).await;
     let refused = relay.relay.ceremonies.open(order()).await;
     assert!(matches!(refused, Err(OpenError::Unavailable(_))), "{refused:?}");
     let claim = Event::Claim {
@@ -128,7 +128,7 @@ async fn with_required_nothing_new_begins_once_the_disk_is_full_for_a_minute_and
     drive(&relay, &first, Event::Cancel).await;
     tokio::time::sleep(Duration::from_secs(3_600)).await;
     std::fs::remove_file(&full).unwrap();
-    until(&audit, Ability::Well).await;
+    until(&audit, ExportHealth::Healthy).await;
     relay.relay.ceremonies.open(order()).await.unwrap();
     audit.caught_up().await.unwrap();
     assert!(audit.close().await);
@@ -150,7 +150,7 @@ async fn without_required_ceremonies_go_on_and_the_log_says_how_many_entries_wer
     let audit = start(&store, settings.clone()).await;
     audit.caught_up().await.unwrap();
     let full = fill_the_disk(directory.path());
-    let relay = BareRelay::start_with(Arc::clone(&store), audit.ability()).await;
+    let relay = BareRelay::start_with(Arc::clone(&store), audit.health()).await;
     let mut said = 0;
     for minute in 0..60 {
         for _ in 0..50 {
@@ -159,7 +159,7 @@ async fn without_required_ceremonies_go_on_and_the_log_says_how_many_entries_wer
         }
         relay.open_for(&format!("user {minute}"), Binding::None, None).await;
         tokio::time::sleep(Duration::from_secs(60)).await;
-        assert_eq!(*audit.ability().borrow(), Ability::Failing, "ceremonies go on");
+        assert_eq!(*audit.health().borrow(), ExportHealth::Failing, "ceremonies go on");
     }
     // A stop in the middle of it loses nothing more: what waits is in the journal.
     assert!(!audit.close().await);

@@ -54,7 +54,7 @@ pub(crate) async fn try_start(
     store: &Arc<dyn Store>,
     settings: Settings,
     clock: Arc<dyn Clock>,
-) -> Result<Audit, audit::StartError> {
+) -> Result<Audit, audit::AuditStartError> {
     let signer = Arc::new(signer(&**store).await);
     let ground =
         AuditDependencies { store: Arc::clone(store), clock, signer, refusals: Arc::default() };

@@ -160,10 +160,10 @@ async fn a_completion_goes_over_a_connection_of_its_own() {
 #[tokio::test]
 async fn the_probe_takes_any_http_answer_and_nothing_else() {
     let sick = ScriptedUpstream::listening(|_, _| Reply::Answer(Answer::json(500, "")));
-    assert_eq!(backend(&sick.url()).probe().await, Ok(()));
+    assert_eq!(backend(&sick.url()).reach().await.unwrap(), 500);
     assert_eq!(sick.received()[0].call, "GET /");
     let silent = ScriptedUpstream::listening(|_, _| Reply::Hang);
-    assert!(impatient(&silent.url()).probe().await.is_err());
+    assert!(impatient(&silent.url()).reach().await.is_err());
     let absent = ScriptedUpstream::refusing();
-    assert!(backend(&absent.url()).probe().await.is_err());
+    assert!(backend(&absent.url()).reach().await.is_err());
 }

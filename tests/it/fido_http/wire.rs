@@ -274,7 +274,7 @@ async fn every_call_carries_the_gateways_headers_and_no_output_shows_them() {
     assert!(!format!("{backend:?}").contains("canary"), "{backend:?}");
     backend.begin(request(CeremonyType::Registration)).await.unwrap();
     complete(&backend).await;
-    backend.probe().await.unwrap();
+    backend.reach().await.unwrap();
     let received = server.received();
     assert_eq!(received.len(), 3);
     for request in received {

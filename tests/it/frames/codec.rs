@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fido_relay::core::session::{Action, Jitter, Limits, Nonce, Session};
+use fido_relay::core::session::{Action, Jitter, Nonce, Session, SessionLimits};
 use fido_relay_proto::http::{OpenCeremony, PairDevice};
 use fido_relay_proto::limits::{JSON_DEPTH, JSON_KEYS};
 use fido_relay_proto::{ConnectionId, DeviceFrame, RelayFrame, shape};
@@ -14,7 +14,7 @@ use crate::support::child::{self, this_test};
 /// A session whose device is known.
 fn known() -> Session {
     let nonce = Nonce::from_bytes([1; 32]);
-    let limits = Arc::new(Limits::default());
+    let limits = Arc::new(SessionLimits::default());
     let mut session = Session::accept(0, 10_000, nonce, limits).0;
     let action = session.on_text(1, r#"{"type":"auth","proof":"e30.e30.c2ln"}"#);
     assert!(matches!(action, Action::Verify { .. }));

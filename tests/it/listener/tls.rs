@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fido_relay::config::{Config, Tls};
+use fido_relay::config::{Config, TlsConfig};
 use fido_relay_proto::Outcome;
 use fido_relay_proto::http::{OpenedPairing, Status};
 use fido_relay_rig::phone::wire::Socket;
@@ -32,7 +32,7 @@ fn serve_with(directory: &TempDir) -> impl FnOnce(&mut Config) + use<> {
     let (cert_file, key_file) =
         (directory.path().join("cert.pem"), directory.path().join("key.pem"));
     |config| {
-        config.tls = Some(Tls { cert_file, key_file, reload: Duration::from_secs(30) });
+        config.tls = Some(TlsConfig { cert_file, key_file, reload: Duration::from_secs(30) });
         config.public_url = "https://localhost:0".parse().unwrap();
     }
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay::config::{Config, Proxy, Tls};
+use fido_relay::config::{Config, Proxy, TlsConfig};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -124,7 +124,7 @@ async fn tls_changes_nothing() {
     let relay = TestRelay::start_with(|config| {
         short(config);
         let [cert_file, key_file] = ["cert.pem", "key.pem"].map(|name| directory.path().join(name));
-        config.tls = Some(Tls { cert_file, key_file, reload: Duration::from_secs(30) });
+        config.tls = Some(TlsConfig { cert_file, key_file, reload: Duration::from_secs(30) });
         config.public_url = "https://localhost:0".parse().unwrap();
     })
     .await;

@@ -106,10 +106,6 @@ impl Fido for SimFido {
             if lost { Verdict::Unknown.into() } else { verdict.into() }
         })
     }
-
-    fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
 }
 
 #[derive(Debug)]

@@ -13,8 +13,8 @@ use fido_relay::core::ceremony::{
 use fido_relay::core::prompt_limits::Lane;
 use fido_relay::node::{Dependencies, Relay, RelayLimits};
 use fido_relay::ports::{
-    Ability, BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido, NoCounts, Push,
-    Store,
+    BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, ExportHealth, Fido, NoCounts,
+    Push, Store,
 };
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::security::random;
@@ -96,10 +96,6 @@ impl Fido for AgreeingFido {
         let approval = VerifiedAnswer { cred_hash, user_verified: Some(true), evidence: None };
         Box::pin(std::future::ready(Verdict::Approved(approval).into()))
     }
-
-    fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
 }
 
 /// The relay and what a test may turn.
@@ -118,7 +114,7 @@ impl BareRelay {
     /// The same, with a recording that may fail.
     pub(crate) async fn start_with(
         store: Arc<dyn Store>,
-        recording: watch::Receiver<Ability>,
+        recording: watch::Receiver<ExportHealth>,
     ) -> Self {
         Self::start_within(store, recording, crate::support::patient()).await
     }
@@ -126,7 +122,7 @@ impl BareRelay {
     /// The same, within bounds.
     pub(crate) async fn start_within(
         store: Arc<dyn Store>,
-        recording: watch::Receiver<Ability>,
+        recording: watch::Receiver<ExportHealth>,
         bounds: RelayLimits,
     ) -> Self {
         Self::start_pushing(store, recording, bounds, None).await
@@ -135,7 +131,7 @@ impl BareRelay {
     /// The same, with push services.
     pub(crate) async fn start_pushing(
         store: Arc<dyn Store>,
-        recording: watch::Receiver<Ability>,
+        recording: watch::Receiver<ExportHealth>,
         bounds: RelayLimits,
         push: Option<Arc<dyn Push>>,
     ) -> Self {

@@ -35,7 +35,7 @@ use fido_relay::config::Prompts;
 use fido_relay::core::prompt_limits::Policy;
 use fido_relay::journal::Journal;
 use fido_relay::node::RelayLimits;
-use fido_relay::ports::Ability;
+use fido_relay::ports::ExportHealth;
 use tokio::sync::watch;
 
 /// How the journal is written in these tests.
@@ -45,8 +45,8 @@ pub(crate) fn journal() -> Journal {
 }
 
 /// A recording that never fails.
-pub(crate) fn recording() -> watch::Receiver<Ability> {
-    watch::channel(Ability::Well).1
+pub(crate) fn recording() -> watch::Receiver<ExportHealth> {
+    watch::channel(ExportHealth::Healthy).1
 }
 
 /// A person who never tires: for tests that ask more of one user in a second than anybody would in

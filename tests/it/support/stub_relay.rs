@@ -114,10 +114,6 @@ impl Fido for SlowFido {
             Verdict::Approved(approval).into()
         })
     }
-
-    fn probe(&self) -> BoxFuture<'_, Result<(), String>> {
-        Box::pin(std::future::ready(Ok(())))
-    }
 }
 
 /// A store in memory that can be switched off.
@@ -225,7 +221,7 @@ impl StubRelay {
             public_aliases: Vec::new(),
             tenant_origins: Vec::new(),
             device_origins: Vec::new(),
-            socket_limits: session::Limits::default(),
+            socket_limits: session::SessionLimits::default(),
             socket_write: Duration::from_secs(5),
             body_bytes: 64 * 1024,
             unauthenticated_per_ip: 20,

@@ -107,6 +107,6 @@ async fn a_deleted_endpoint_leaves_no_record_not_even_of_a_delivery_under_way() 
     close_one(&initiator).await;
     let relay = relay.restart().await;
     assert_eq!(records(&relay).await, 0);
-    assert_eq!(relay.running.webhooks().figures().waiting, 0);
+    assert_eq!(relay.running.app().webhooks.as_ref().unwrap().figures().waiting, 0);
     assert_eq!(receiver.received().len(), 3, "nothing was sent to it again");
 }

@@ -48,10 +48,10 @@ async fn an_endpoint_that_dies_in_every_delivery_is_told_each_again_with_the_sam
     receiver.dies(paths.iter().map(|_| Dies::InTheBody));
     close_one(&initiator).await;
     let all = u64::try_from(endpoints * (CEREMONIES + 1)).unwrap();
-    while relay.running.webhooks().figures().delivered < all {
+    while relay.running.app().webhooks.as_ref().unwrap().figures().delivered < all {
         tokio::task::yield_now().await;
     }
     let answers = receiver.received().iter().filter(|received| answered(received)).count();
     assert_eq!(answers, endpoints * (CEREMONIES + 1), "and none is told once more");
-    assert_eq!(relay.running.webhooks().figures().dead, 0);
+    assert_eq!(relay.running.app().webhooks.as_ref().unwrap().figures().dead, 0);
 }

@@ -96,7 +96,7 @@ async fn a_relay_that_restarts_before_the_endpoint_is_well_delivers_afterwards()
     let received = receiver.until(2).await;
     assert_eq!(received[0].header("webhook-id"), received[1].header("webhook-id"));
     assert_eq!(received[0].body, received[1].body);
-    while relay.running.webhooks().figures().delivered == 0 {
+    while relay.running.app().webhooks.as_ref().unwrap().figures().delivered == 0 {
         tokio::task::yield_now().await;
     }
     assert_eq!(dead_or_waiting(&initiator, &made).await.deliveries, []);
@@ -252,7 +252,7 @@ async fn the_figures_tell_how_deliveries_fare() {
     receiver.answers(503);
     close_one(&initiator).await;
     receiver.until(2).await;
-    while relay.running.webhooks().figures().failed == 0 {
+    while relay.running.app().webhooks.as_ref().unwrap().figures().failed == 0 {
         tokio::task::yield_now().await;
     }
     let url = format!("http://{}/metrics", relay.running.admin_address().unwrap());

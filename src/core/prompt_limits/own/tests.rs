@@ -17,19 +17,19 @@ fn ask(nth: u128, client: ClientId, prior_auth: PriorAuth, now: UnixMillis) -> P
 
 /// Asks once, and is cancelled after it reached a phone or did not.
 fn asks(
-    standing: &mut UserPromptState,
+    prompt_state: &mut UserPromptState,
     ask: &PromptRequest,
     rang: bool,
     now: UnixMillis,
     ends: Ends,
 ) {
-    let admission = standing.admit(&Policy::default(), now, ask);
+    let admission = prompt_state.admit(&Policy::default(), now, ask);
     let (outcome, reason) = ends;
     // As the relay does: what was held back and cancelled changes nothing.
     if admission.suppression.is_some() && !matches!(outcome, Outcome::Succeeded | Outcome::Denied) {
         return;
     }
-    let end = CeremonyEnd {
+    let end = EndedPrompt {
         ceremony: ask.ceremony,
         client: ask.client,
         lane: admission.lane,
@@ -39,16 +39,16 @@ fn asks(
         reason,
         at: now,
     };
-    standing.ended(&Policy::default(), &end);
+    prompt_state.ended(&Policy::default(), &end);
 }
 
 type Ends = (Outcome, Option<Reason>);
 const CANCELLED: Ends = (Outcome::Cancelled, None);
 
-fn own(standing: &UserPromptState, now: UnixMillis) -> [Option<Suppression>; 2] {
+fn own(prompt_state: &UserPromptState, now: UnixMillis) -> [Option<Suppression>; 2] {
     let policy = Policy::default();
     [Lane::Stranger, Lane::Vouched(SHOP)]
-        .map(|lane| standing.own_suppression(&policy, now, &lane, SHOP))
+        .map(|lane| prompt_state.own_suppression(&policy, now, &lane, SHOP))
 }
 
 #[test]
@@ -75,8 +75,8 @@ fn an_initiator_is_told_the_same_of_a_phone_that_rings_and_of_a_name_that_no_use
         asks(&mut user, &others, true, now, ends);
         assert_eq!(own(&user, now), own(&nobody, now), "minute {minute}");
         held += usize::from(own(&user, now)[0].is_some());
-        let real = |standing: &UserPromptState| {
-            standing.next_suppression(&Policy::default(), now, &Lane::Stranger, SHOP)
+        let real = |prompt_state: &UserPromptState| {
+            prompt_state.next_suppression(&Policy::default(), now, &Lane::Stranger, SHOP)
         };
         apart += usize::from(real(&user) != real(&nobody));
     }
@@ -85,44 +85,45 @@ fn an_initiator_is_told_the_same_of_a_phone_that_rings_and_of_a_name_that_no_use
 
 #[test]
 fn what_is_told_follows_the_initiators_own_outcomes_and_unlocking() {
-    let (mut standing, policy) = (UserPromptState::default(), Policy::default());
-    let asked = |standing: &mut UserPromptState, nth, ends| {
-        asks(standing, &ask(nth, SHOP, PriorAuth::None, NOON), false, NOON, ends);
+    let (mut prompt_state, policy) = (UserPromptState::default(), Policy::default());
+    let asked = |prompt_state: &mut UserPromptState, nth, ends| {
+        asks(prompt_state, &ask(nth, SHOP, PriorAuth::None, NOON), false, NOON, ends);
     };
-    let why =
-        |standing: &UserPromptState| own(standing, NOON)[0].map(|suppression| suppression.reason);
+    let why = |prompt_state: &UserPromptState| {
+        own(prompt_state, NOON)[0].map(|suppression| suppression.reason)
+    };
     for nth in 0..3 {
-        assert_eq!(why(&standing), None);
-        asked(&mut standing, nth, CANCELLED);
+        assert_eq!(why(&prompt_state), None);
+        asked(&mut prompt_state, nth, CANCELLED);
     }
-    assert_eq!(why(&standing), Some(SuppressionReason::Wait));
-    assert_eq!(standing.unlocks_left(NOON, SHOP), 3);
-    standing.unlock(&policy, NOON, SHOP).unwrap();
-    assert_eq!((why(&standing), standing.unlocks_left(NOON, SHOP)), (None, 2));
-    asked(&mut standing, 3, (Outcome::Denied, Some(Reason::Declined)));
-    assert_eq!(why(&standing), Some(SuppressionReason::Quiet));
-    asked(&mut standing, 4, (Outcome::Succeeded, None));
+    assert_eq!(why(&prompt_state), Some(SuppressionReason::Wait));
+    assert_eq!(prompt_state.unlocks_left(NOON, SHOP), 3);
+    prompt_state.unlock(&policy, NOON, SHOP).unwrap();
+    assert_eq!((why(&prompt_state), prompt_state.unlocks_left(NOON, SHOP)), (None, 2));
+    asked(&mut prompt_state, 3, (Outcome::Denied, Some(Reason::Declined)));
+    assert_eq!(why(&prompt_state), Some(SuppressionReason::Quiet));
+    asked(&mut prompt_state, 4, (Outcome::Succeeded, None));
     let later = NOON.plus_secs(61);
-    assert_eq!(own(&standing, later), [None; 2]);
-    asked(&mut standing, 5, (Outcome::Denied, Some(Reason::NotMe)));
-    standing.unlock(&policy, NOON, SHOP).unwrap();
-    assert_eq!(why(&standing), Some(SuppressionReason::Muted), "no initiator lifts it");
+    assert_eq!(own(&prompt_state, later), [None; 2]);
+    asked(&mut prompt_state, 5, (Outcome::Denied, Some(Reason::NotMe)));
+    prompt_state.unlock(&policy, NOON, SHOP).unwrap();
+    assert_eq!(why(&prompt_state), Some(SuppressionReason::Muted), "no initiator lifts it");
 }
 
 #[test]
 fn however_many_initiators_ask_for_a_name_its_record_stays_small() {
-    let mut standing = UserPromptState::default();
+    let mut prompt_state = UserPromptState::default();
     for nth in 1..=100_u8 {
         let now = NOON.plus_secs(u64::from(nth));
         let client = ClientId::from_bytes([nth; 16]);
         let ask = ask(u128::from(nth), client, PriorAuth::None, now);
-        asks(&mut standing, &ask, false, now, CANCELLED);
+        asks(&mut prompt_state, &ask, false, now, CANCELLED);
     }
-    assert_eq!(standing.own.len(), INITIATORS);
-    assert!(standing.own.iter().any(|(client, _)| *client == ClientId::from_bytes([100; 16])));
+    assert_eq!(prompt_state.own.len(), INITIATORS);
+    assert!(prompt_state.own.iter().any(|(client, _)| *client == ClientId::from_bytes([100; 16])));
     let asked = |at: u64| ask(200 + u128::from(at), SHOP, PriorAuth::None, NOON.plus_secs(at));
     let (day, later) = (NOON.plus_millis(DAY_MS), 100_000);
     assert!(NOON.plus_secs(later) > day.plus_secs(100));
-    standing.admit(&Policy::default(), NOON.plus_secs(later), &asked(later));
-    assert_eq!(standing.own.len(), 1, "who has not asked for a day is forgotten");
+    prompt_state.admit(&Policy::default(), NOON.plus_secs(later), &asked(later));
+    assert_eq!(prompt_state.own.len(), 1, "who has not asked for a day is forgotten");
 }

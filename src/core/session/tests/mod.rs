@@ -116,7 +116,7 @@ fn live() -> Session {
 
 /// When a session that was live at 0, without jitter, is asked to sign again.
 fn reauth_at() -> u64 {
-    let limits = Limits::default();
+    let limits = SessionLimits::default();
     limits.auth_lifetime_ms - limits.reauth_within_ms
 }
 

@@ -203,7 +203,7 @@ pub(in crate::edge) async fn read(
     }
     // Only a request that is held takes a slot.
     let _slots = take_slots(&edge, session.access(), accepted.as_deref())?;
-    match session.news(since, until).await? {
+    match session.next_change(since, until).await? {
         WaitOutcome::News(view) | WaitOutcome::TimedOut(view) => {
             Ok(Json(session.access().body(&edge, &view)).into_response())
         }

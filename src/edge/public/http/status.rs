@@ -11,7 +11,7 @@ use crate::app::keys;
 use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::caller::AuthenticatedClient;
-use crate::ports::Ability;
+use crate::ports::ExportHealth;
 
 /// `GET /healthz`: the process answers.
 pub(in crate::edge) async fn healthz() -> &'static str {
@@ -38,7 +38,7 @@ pub(in crate::edge) async fn ready(edge: &Edge) -> Result<(), ProblemResponse> {
     if world.tasks.draining().is_cancelled() {
         return Err(not("stopping".to_owned()));
     }
-    if *world.recording.borrow() != Ability::Well {
+    if *world.recording.borrow() != ExportHealth::Healthy {
         return Err(not("what happens cannot be recorded".to_owned()));
     }
     world.store.writable().await.map_err(|error| {

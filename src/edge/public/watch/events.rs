@@ -109,7 +109,7 @@ async fn watch(mut session: WatchSession, mut since: u32, limit: Duration, sende
         let found = tokio::select! {
             biased;
             () = sender.closed() => return,
-            found = session.news(since, until) => found,
+            found = session.next_change(since, until) => found,
         };
         let taken = match found {
             Ok(WaitOutcome::News(view)) => {

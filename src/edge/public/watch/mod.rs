@@ -28,7 +28,7 @@ pub(super) use self::access::WatchAccess;
 use crate::address_prefix::subscriber;
 use crate::app::ceremonies::CeremonySnapshot;
 use crate::delivery::Watch;
-use crate::edge::concurrency::{LimitReached, Slot};
+use crate::edge::concurrency::{ConcurrencySlot, LimitReached};
 use crate::edge::fields;
 use crate::edge::listener::Accepted;
 use crate::edge::problem_response::ProblemResponse;
@@ -78,7 +78,7 @@ impl WatchSession {
     }
 
     /// Whether there is a step that this watcher sees, or the end.
-    fn is_news(&self, view: &CeremonySnapshot, since: u32) -> bool {
+    fn is_change(&self, view: &CeremonySnapshot, since: u32) -> bool {
         view.end.is_some() || self.access.steps(view).has_after(since)
     }
 
@@ -88,7 +88,7 @@ impl WatchSession {
     ///
     /// # Errors
     /// As [`WatchAccess::look_again`].
-    pub(super) async fn news(
+    pub(super) async fn next_change(
         &mut self,
         since: u32,
         until: Instant,
@@ -98,14 +98,14 @@ impl WatchSession {
             None => {
                 let view = Arc::new(self.access.look_again(&self.edge).await?);
                 self.seen = Some(Arc::clone(&view));
-                if self.is_news(&view, since) {
+                if self.is_change(&view, since) {
                     return Ok(WaitOutcome::News(view));
                 }
                 view
             }
         };
         let stopping = self.edge.relay().dependencies().tasks.stopping();
-        while !self.is_news(&view, since) {
+        while !self.is_change(&view, since) {
             let seen = tokio::select! {
                 seen = self.watch.changed() => seen,
                 () = tokio::time::sleep_until(until) => {
@@ -115,7 +115,7 @@ impl WatchSession {
                 () = stopping.cancelled() => return Ok(WaitOutcome::Stopping(view)),
             };
             // A published view may be older than the watcher's own look, and never replaces it.
-            if self.is_news(&seen, since) && seen.tenant == view.tenant {
+            if self.is_change(&seen, since) && seen.tenant == view.tenant {
                 self.seen = Some(Arc::clone(&seen));
                 view = seen;
             }
@@ -126,7 +126,7 @@ impl WatchSession {
 }
 
 /// What a watcher takes of the node's concurrency limits while it waits.
-pub(super) type WatchSlots = (Option<Slot<IpNet>>, Slot<CeremonyId>);
+pub(super) type WatchSlots = (Option<ConcurrencySlot<IpNet>>, ConcurrencySlot<CeremonyId>);
 
 /// Takes the slots of a watcher. A ticket does not authenticate its address, so pages are bounded
 /// by address as well.

@@ -135,7 +135,7 @@ async fn watch(
                     Some(Err(error)) => return fault(stream, &error),
                 }
             }
-            found = session.news(since, until) => found,
+            found = session.next_change(since, until) => found,
         };
         let (messages, ended) = match found {
             Ok(WaitOutcome::News(view)) => {

@@ -18,8 +18,8 @@ use std::time::Duration;
 use fido_relay_proto::DeviceId;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::cards::remove_listed;
-use crate::app::devices::{self, Device};
+use super::cards::remove_listed;
+use super::devices::{self, Device};
 use crate::ports::{
     Cards, Revocation, Revocations, Revoked, SecurityEvent, SecurityEventKind, Store, StoreError,
 };

@@ -7,6 +7,7 @@ use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{CeremonyId, CeremonyType};
 use fido_relay_rig::phone::Codes;
+use futures::future::join_all;
 use tokio::time::sleep;
 
 use super::history::{Recorder, Seen};
@@ -15,6 +16,7 @@ use super::place::Place;
 use crate::support::child_relay::ChildRelay;
 #[cfg(target_os = "linux")]
 use crate::support::kernel;
+use crate::watch::roads::Road;
 
 /// When a relay is killed.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +109,8 @@ impl Run {
             }
         }
         if let Some(id) = opened {
-            initiator.follow(*id).await;
+            let watchers = join_all(Road::ALL.map(|road| initiator.watch(road, *id)));
+            tokio::join!(initiator.follow(*id), watchers);
         }
     }
 

@@ -15,12 +15,12 @@ use fido_relay_rig::phone::{Decision, Faults, Paired, PhoneEvent};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::demo::audit::AUDIT;
 use crate::demo::browser::{Browser, LIGHT, NARROW_DARK};
-use crate::flask_example::bank::serve;
-use crate::support::acts::operator;
+use crate::support::actions::operator;
+use crate::support::child::ChildProcess;
 use crate::support::needs;
 use crate::support::relay::{CardInHand, Initiator, TestPhone, TestRelay};
 
@@ -95,7 +95,7 @@ struct Scene {
     phone: TestPhone,
     browser: Browser,
     url: String,
-    _shop: Child,
+    _shop: ChildProcess,
 }
 
 impl Scene {
@@ -114,9 +114,10 @@ impl Scene {
         initiator.outcome(opened.id).await;
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/page");
         let mut shop = Command::new(node);
-        shop.args(["server.mjs", "0"]).current_dir(page).kill_on_drop(true);
+        shop.args(["server.mjs", "0"]).current_dir(page);
         shop.env("FIDO_RELAY_URL", &url).env("FIDO_RELAY_API_KEY", &initiator.key);
-        let ((shop, url), browser) = tokio::join!(serve(shop), Browser::start(&chromium));
+        let mut shop = ChildProcess::start(&mut shop);
+        let (url, browser) = tokio::join!(shop.prints("open: "), Browser::start(&chromium));
         Some(Self { front, relay, initiator, card, paired, phone, browser, url, _shop: shop })
     }
 

@@ -12,9 +12,9 @@ use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::paper_relay::Switchable;
 use crate::support::raw_socket::{Heard, RawSocket, text};
 use crate::support::relay::{Initiator, TestRelay};
+use crate::support::stub_relay::Switchable;
 
 fn rates(change: impl FnOnce(&mut RateLimits)) -> impl FnOnce(&mut Config) {
     |config| change(&mut config.limits.rates)

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::support::acts::{of_world, operator};
+use crate::support::actions::{app_of, operator};
 use fido_relay::app::ceremonies::{CeremonyKey, OpenRequest};
 use fido_relay::app::pairings;
 use fido_relay::backends::embedded::{LocalBus, MemoryStore};
@@ -156,7 +156,7 @@ async fn a_pairing_token_that_nobody_used_is_removed() {
     let relay = relay();
     let world = relay.dependencies();
     let ada = PlainText::new("ada").unwrap();
-    pairings::open(&of_world(world), &operator(), &ada).await.unwrap();
+    pairings::open(&app_of(world), &operator(), &ada).await.unwrap();
     assert_eq!(records(&relay, Bucket::Pairings).await, 2);
     sleep(25 * MINUTE).await;
     assert_eq!(records(&relay, Bucket::Pairings).await, 0);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{PATIENCE, build, list_page, package};
 use crate::demo::browser::Browser;
-use crate::support::agreeable::{agreeable, upstream_at};
+use crate::support::accepting_server::{accepting_server, upstream_at};
 use crate::support::needs;
 use crate::support::own_port::OwnPort;
 use crate::support::relay::{TestRelay, http};
@@ -137,7 +137,7 @@ async fn a_page_of_a_listed_origin_watches_to_the_end_in_a_browser_and_another_i
     let Some(node) = needs::node("the JavaScript client in a browser") else { return };
     let Some(chromium) = needs::chromium("the JavaScript client in a browser") else { return };
     build(&node).await;
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let relay = TestRelay::start_with(upstream_at(&upstream.url())).await;
     let initiator = relay.initiator().await;
     let (shop, elsewhere) = (serving(PAGE), serving(PAGE));
@@ -178,7 +178,7 @@ async fn a_watch_over_the_fetch_of_react_native_begins_at_once_and_hears_the_end
     let Some(node) = needs::node("React Native's fetch") else { return };
     let Some(chromium) = needs::chromium("React Native's fetch") else { return };
     build(&node).await;
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let relay = TestRelay::start_with(upstream_at(&upstream.url())).await;
     let initiator = relay.initiator().await;
     let app = serving(NATIVE);
@@ -222,7 +222,7 @@ async fn an_app_in_a_page_of_a_listed_origin_holds_its_key_and_its_socket_in_a_b
     let Some(node) = needs::node("a device socket in a browser") else { return };
     let Some(chromium) = needs::chromium("a device socket in a browser") else { return };
     build(&node).await;
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let (app, elsewhere) = (serving(APP), serving(APP));
     let agree = upstream_at(&upstream.url());
     let listed = app.url();

@@ -119,23 +119,22 @@ async fn doctor_and_health_know_the_certificate() {
         ("FIDO_RELAY_TLS__KEY_FILE", path("key.pem")),
     ];
     let mut home = Home::new(&variables.each_ref().map(|(name, value)| (*name, value.as_str())));
-    let tasks = fido_relay::tasks::Tasks::default();
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let relay = ChildRelay::start(&home).await;
     let listen = relay.url().replace("http://", "");
     home.set("FIDO_RELAY_LISTEN", &listen);
-    let told = home.told_by(&["health"]).await;
+    let told = home.run(&["health"]).await.text();
     assert_eq!(told, "", "it is alive");
     relay.kill().await;
-    let told = home.told_by(&["health"]).await;
+    let told = home.run(&["health"]).await.text();
     assert!(told.contains("no relay answers"), "{told}");
 
     let ails = async |home: &Home, wrong: &str, remedy: &str| {
-        let told = home.told_by(&["doctor"]).await;
+        let told = home.run(&["doctor"]).await.text();
         let (_, rest) = told.split_once(wrong).unwrap_or_else(|| panic!("{wrong} not in {told}"));
         let advice = rest.split("→ ").nth(1).unwrap_or_default();
         assert!(advice.contains(remedy), "{remedy} is not advised: {told}");
     };
-    let told = home.told_by(&["doctor"]).await;
+    let told = home.run(&["doctor"]).await.text();
     assert!(told.contains("and its key match; valid for"), "{told}");
     assert!(told.contains("the certificate covers 127.0.0.1"), "{told}");
     home.set("FIDO_RELAY_PUBLIC_URL", "https://relay.example.com");
@@ -153,6 +152,6 @@ async fn doctor_and_health_know_the_certificate() {
     ails(&home, "holds no certificate that can be used", "as PEM").await;
     std::fs::remove_file(directory.path().join("cert.pem")).unwrap();
     ails(&home, "cannot be read", "correct the path").await;
-    let told = home.told_by(&["serve"]).await;
+    let told = home.run(&["serve"]).await.text();
     assert!(told.contains("tls: ") && told.contains("cannot be read"), "{told}");
 }

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::own_port::OwnPort;
 use crate::canary::suite;
-use crate::support::acts::make_client;
+use crate::support::actions::make_client;
 
 /// What of a relay stays while it is stopped: its data and its port.
 pub(crate) struct Place {

@@ -15,8 +15,8 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use crate::support::acts::{of_world, operator};
-use crate::support::paper_relay::{PaperRelay, PaperSocket};
+use crate::support::actions::{app_of, operator};
+use crate::support::stub_relay::{PaperSocket, StubRelay};
 
 /// Between two pings of the relay.
 const BEAT: Duration = Duration::from_secs(15);
@@ -55,14 +55,14 @@ fn said(code: u16, reason: &str) -> (u16, String) {
 }
 
 /// The place of a socket that ended is given back.
-async fn is_free(relay: &PaperRelay) {
+async fn is_free(relay: &StubRelay) {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(relay.relay.occupancy().watched, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_watchers_ping_is_answered_with_its_own_bytes() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order()).await;
     let mut socket = relay.watch_socket(&id, &ticket, 0).await;
     assert!(matches!(socket.next().await, Some(Ok(Message::Text(_)))));
@@ -75,7 +75,7 @@ async fn a_watchers_ping_is_answered_with_its_own_bytes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_that_answers_pings_stays_until_the_end() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order()).await;
     let mut socket = relay.watch_socket(&id, &ticket, 0).await;
     let end = async {
@@ -90,7 +90,7 @@ async fn a_watcher_that_answers_pings_stays_until_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_that_leaves_its_pings_unanswered_is_closed_with_1001() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order()).await;
     // Nothing is read, so nothing is answered.
     let mut socket = relay.watch_socket(&id, &ticket, 0).await;
@@ -104,7 +104,7 @@ async fn a_watcher_that_leaves_its_pings_unanswered_is_closed_with_1001() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_that_goes_away_is_answered_with_its_own_code() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     for code in [1000, 1001] {
         let (id, _, ticket) = relay.open(&order()).await;
         let mut socket = relay.watch_socket(&id, &ticket, 0).await;
@@ -123,9 +123,9 @@ async fn a_watcher_that_goes_away_is_answered_with_its_own_code() {
 #[tokio::test(start_paused = true)]
 async fn a_watcher_whose_client_is_removed_is_closed_with_4401() {
     for has_news in [false, true] {
-        let relay = PaperRelay::start().await;
+        let relay = StubRelay::start().await;
         let (id, ..) = relay.open(&order()).await;
-        let app = of_world(relay.relay.dependencies());
+        let app = app_of(relay.relay.dependencies());
         let clients = Clients::new(app.store.clone());
         let client = clients.list(&TenantId::default()).await.unwrap().remove(0);
         let mut socket = relay.watch_socket(&id, &relay.key, 0).await;
@@ -148,7 +148,7 @@ async fn a_watcher_whose_client_is_removed_is_closed_with_4401() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_whose_ticket_has_died_is_closed_with_4401() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order()).await;
     let mut socket = relay.watch_socket(&id, &ticket, 0).await;
     // Closed more than a minute ago by a node whose notice was lost.
@@ -168,7 +168,7 @@ async fn a_watcher_whose_ticket_has_died_is_closed_with_4401() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_of_a_relay_that_cannot_look_is_closed_with_1013_and_goes_on_later() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order()).await;
     for bearer in [&ticket, &relay.key] {
         let mut socket = relay.watch_socket(&id, bearer, 0).await;

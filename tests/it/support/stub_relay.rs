@@ -35,7 +35,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tower::ServiceExt as _;
 
 use crate::canary::suite;
-use crate::support::acts::{make_client, of_world};
+use crate::support::actions::{app_of, make_client};
 use crate::support::faulty_store::{Faults, FaultyStore, refused};
 
 /// The wall clock of a world whose time is tokio's. It can be set.
@@ -163,7 +163,7 @@ impl Faults for Switch {
 }
 
 /// The relay and everything that a test may turn.
-pub(crate) struct PaperRelay {
+pub(crate) struct StubRelay {
     pub(crate) relay: Relay,
     pub(crate) fido: Arc<SlowFido>,
     pub(crate) store: Arc<Switchable>,
@@ -185,7 +185,7 @@ pub(crate) struct Came {
     pub(crate) body: Value,
 }
 
-impl PaperRelay {
+impl StubRelay {
     pub(crate) async fn start() -> Self {
         Self::start_within(crate::support::patient()).await
     }
@@ -234,7 +234,7 @@ impl PaperRelay {
         };
         let Dependencies { clock: time, tasks, .. } = relay.dependencies();
         let listener = Listener::start(ListenerSettings::default(), time, tasks).unwrap();
-        let app = of_world(relay.dependencies());
+        let app = app_of(relay.dependencies());
         let keys = keys::load_or_make(&*app.store, &relay.dependencies().encryptor).await.unwrap();
         let edge = Edge::new(relay.clone(), app.clone(), &keys, settings, listener, None).unwrap();
         let new = NewClient {

@@ -6,15 +6,18 @@ use fido_relay::app::clients::{self, ClientChange, Credential, NewClient};
 use fido_relay::app::devices::{self, Device};
 use fido_relay::app::{Actor, App};
 use fido_relay::backends::embedded::{LocalBus, RevocationList, SystemClock};
-use fido_relay::core::prompt_limits::Policy;
+use fido_relay::core::prompt_limits::{CodeAttempts, Policy};
 use fido_relay::node::Dependencies;
 use fido_relay::ports::{Batch, Position, Store};
+use fido_relay::security::random;
 use fido_relay::tasks::Tasks;
-use fido_relay_proto::{ClientId, TenantId};
+use fido_relay_proto::http::Platform;
+use fido_relay_proto::{ClientId, DeviceId, TenantId, UnixMillis, Username};
+use fido_relay_rig::phone::DeviceKey;
 use serde_json::Value;
 
 /// Acts on a store that no relay has open.
-pub(crate) fn at_rest(store: Arc<dyn Store>) -> App {
+pub(crate) fn app_on(store: Arc<dyn Store>) -> App {
     App {
         store,
         clock: Arc::new(SystemClock),
@@ -30,13 +33,13 @@ pub(crate) fn at_rest(store: Arc<dyn Store>) -> App {
 }
 
 /// Acts on what a relay has.
-pub(crate) fn of_world(world: &Dependencies) -> App {
+pub(crate) fn app_of(world: &Dependencies) -> App {
     App {
         clock: Arc::clone(&world.clock),
         bus: Arc::clone(&world.bus),
         revocations: Arc::clone(&world.revocations),
         tasks: world.tasks.clone(),
-        ..at_rest(Arc::clone(&world.store))
+        ..app_on(Arc::clone(&world.store))
     }
 }
 
@@ -50,6 +53,24 @@ pub(crate) async fn make_client(app: &App, new: NewClient) -> (ClientId, String)
     let (bounds, credential) = (ClientChange::default(), Credential::ApiKey(None));
     let (id, key) = clients::create(app, &actor, new, &bounds, credential).await.unwrap();
     (id, key.unwrap().expose().to_owned())
+}
+
+/// The stored device of a user's new phone.
+pub(crate) fn device(username: &str) -> Device {
+    Device {
+        id: DeviceId::from_bytes(random::bytes()),
+        tenant: TenantId::default(),
+        username: Username::new(username).unwrap(),
+        jwk: DeviceKey::generate().unwrap().jwk().clone(),
+        name: None,
+        platform: Platform::Other,
+        push: None,
+        paired_at: UnixMillis(1_800_000_000_000),
+        revoked_at: None,
+        push_removed: None,
+        rotated: None,
+        tries: CodeAttempts::default(),
+    }
 }
 
 pub(crate) async fn add_device(store: &dyn Store, device: &Device) {

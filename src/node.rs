@@ -104,8 +104,7 @@ impl Relay {
     /// and removes what has passed its retention, until the tasks are stopped.
     ///
     /// Recovery runs concurrently with new work, so that a full store does not keep the node from
-    /// serving;
-    /// [`Ceremonies::recovered`] waits for it.
+    /// serving; [`Ceremonies::recovered`] waits for it.
     #[must_use]
     pub fn start(dependencies: Dependencies, limits: RelayLimits) -> Self {
         let relay = Self::new(dependencies, limits);

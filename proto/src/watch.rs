@@ -27,8 +27,7 @@ pub struct WatchEvent {
     /// The phase after this step.
     pub phase: Phase,
     /// With the step `closed`: the reason, where the outcome has one. Hidden from tickets if it is
-    /// about
-    /// the card or why the person declined.
+    /// about the card or why the person declined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
 }

@@ -103,8 +103,8 @@ impl Delivery {
     }
 
     /// Looks until nothing is new, in addition to the looks that notices cause. One that read
-    /// before a change
-    /// and showed after it would otherwise leave a prompt that no later look takes down.
+    /// before a change and showed after it would otherwise leave a prompt that no later look takes
+    /// down.
     pub(crate) async fn look_until_unchanged(&self, key: &CeremonyKey) {
         let mut seen = None;
         for _ in 0..LOOKS {
@@ -146,8 +146,7 @@ impl Delivery {
     }
 
     /// Sends the outcome to the device whose answer was accepted, if the ceremony has ended: also
-    /// one that was
-    /// away when it ended.
+    /// one that was away when it ended.
     pub(super) fn show_end(&self, ceremony: &Ceremony, connection: &Connection) {
         if ceremony.closed().is_some() {
             connection.show(ceremony.request.id, Shown::Wait);

@@ -2,9 +2,9 @@
 //!
 //! A store can be put back to an earlier state, by a backup or a snapshot of its disk, and with it
 //! every device and card that was revoked since. So a revocation is also written to a place outside
-//! of such a backup, and each start compares the store with it. Each one has a number,
-//! the epoch; a node that remembers how far it has read asks for the rest, which is also how it
-//! hears of a revocation when the bus lost the notice.
+//! of such a backup, and each start compares the store with it. Each one has a number, the epoch; a
+//! node that remembers how far it has read asks for the rest, which is also how it hears of a
+//! revocation when the bus lost the notice.
 
 use fido_relay_proto::{DeviceId, TenantId, UnixMillis};
 use futures::future::BoxFuture;

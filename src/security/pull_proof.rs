@@ -204,8 +204,7 @@ impl PullProofs {
 }
 
 /// The device id that a proof claims, before it is verified: only to find the key that it must
-/// verify
-/// with.
+/// verify with.
 ///
 /// # Errors
 /// [`BadProof`] if it says nothing of the kind.

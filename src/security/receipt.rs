@@ -3,8 +3,7 @@
 //! A receipt is made from the closed record alone, so that it says the same each time; only the
 //! signature around it is new (ECDSA is). It names the initiator, the user and the phone, and
 //! contains the card's signed answer. Whether the words of a transaction are covered by that
-//! signature can
-//! be computed again from `tx_nonce`.
+//! signature can be computed again from `tx_nonce`.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;

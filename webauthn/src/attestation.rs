@@ -20,8 +20,8 @@ use crate::statement::{self, Subject, Verified};
 #[derive(Clone, Debug)]
 pub struct AttestationPolicy {
     /// No attestation. Without roots and metadata a statement without proof is accepted too, as
-    /// [ignored](Attested::Ignored): a statement of an unknown format or algorithm,
-    /// or one whose certificate breaks its profile.
+    /// [ignored](Attested::Ignored): a statement of an unknown format or algorithm, or one whose
+    /// certificate breaks its profile.
     pub none: bool,
     /// Self attestation: `packed` without certificates, and the vendor sample's bare signature.
     pub self_signed: bool,

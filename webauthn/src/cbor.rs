@@ -23,8 +23,7 @@ pub(crate) enum Form {
 }
 
 /// Reads one item and advances `bytes` to its end; `None` if there is none, if it has another form,
-/// or
-/// if one of its maps has a key twice.
+/// or if one of its maps has a key twice.
 pub(crate) fn item(bytes: &mut &[u8], form: Form) -> Option<Value> {
     if form != Form::Any {
         skip(&mut { *bytes }, form, DEPTH)?;

@@ -104,7 +104,7 @@ export class DeviceSocket {
   }
 
   /**
-   * Rotates the device key. **Store the key of `next` beside the old one first**, and delete one of
+   * Rotates the device key. **Store the key of `next` in addition to the old one first**, and delete one of
    * the two at `key_rotated` (the promise resolves) or `key_kept` (it rejects). Until then both are
    * tried and the request is repeated; prompts continue. It cannot be cancelled: an app that ends in
    * between passes `nextSigner` when it starts again.

@@ -62,7 +62,7 @@ ENDED = {
         "The card could not do it",
         "Something went wrong between the phone and the card, or the card is not one that is "
         "registered for you. Nothing was done.",
-        "Your phone tells what it was. Then start again, or register a card first.",
+        "Your phone shows the reason. Then start again, or register a card first.",
     ),
     "service": Words(
         "That did not work",
@@ -110,7 +110,7 @@ NOT_REGISTERED = {
 INDETERMINATE_REGISTRATION = Words(
     "Not confirmed",
     "We could not learn how this ended.",
-    "The card may be registered all the same: try to sign in first.",
+    "The card may be registered: try to sign in first.",
 )
 NOT_ME_REGISTRATION = Words(
     "Reported on your phone",

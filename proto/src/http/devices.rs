@@ -25,8 +25,7 @@ pub struct OpenedPairing {
     /// One-time secret for the app.
     pub pairing_token: String,
     /// A shorter secret to type where the QR code cannot be scanned: 10 characters of Crockford's
-    /// base32 in two groups
-    /// (such as `7K3D9-QXM2V`). Using one of the two uses up both.
+    /// base32 in two groups (such as `7K3D9-QXM2V`). Using one of the two uses up both.
     pub typed_code: String,
     /// The token as a link for the app: `fido-relay://pair?relay=…&token=…`.
     pub uri: String,

@@ -284,8 +284,7 @@ fn open_error(path: PathBuf, error: redb::Error) -> StoreOpenError {
 }
 
 /// Whether the error shows that the file's content was changed after it was written: redb says so,
-/// a table
-/// that every opening makes is missing, or a panic has poisoned the library's state.
+/// a table that every opening makes is missing, or a panic has poisoned the library's state.
 fn is_damage(error: &redb::Error) -> bool {
     if let redb::Error::Io(source) = error {
         return is_damaged_read(source);

@@ -157,8 +157,7 @@ pub struct VerifiedAnswer {
 }
 
 /// The evidence that verifies the card's signature again years later. The FIDO2 server gives what
-/// only
-/// it knows, the ceremony adds the rest when it closes. Its `Debug` hides it.
+/// only it knows, the ceremony adds the rest when it closes. Its `Debug` hides it.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptEvidence {
     /// The credential's public key (COSE, base64url), where the server is known to have used it.

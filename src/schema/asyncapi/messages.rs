@@ -133,8 +133,7 @@ pub(super) fn carried<'a>(cases: impl IntoIterator<Item = &'a Case>) -> Map<Stri
 }
 
 /// Draft 07 ignores the members beside a reference that a schema of 2020-12 has: there it needs a
-/// schema of
-/// its own.
+/// schema of its own.
 pub(super) fn draft07(value: &mut Value) {
     match value {
         Value::Object(map) => {

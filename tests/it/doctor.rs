@@ -234,7 +234,7 @@ async fn devices_that_a_restored_store_brought_back_and_a_damaged_list_of_them_a
     let machine = Machine::used().await;
     let path = machine.data_dir().join(REVOCATIONS_FILE);
     let store = FileStore::open(&machine.data_dir().join(STORE_FILE), &[]).unwrap();
-    let device = device("ada");
+    let device = Device { paired_at: SystemClock.now(), ..device("ada") };
     add_device(&store, &device).await;
     let (what, at) = (Revoked::Device(device.id), device.paired_at);
     let revocation = Revocation { tenant: device.tenant.clone(), what, at };

@@ -227,13 +227,7 @@ async fn a_ticket_outlives_the_end_that_the_clock_brought_by_a_minute() {
 #[tokio::test(start_paused = true)]
 async fn an_idempotency_key_stands_for_one_ceremony_though_the_clock_is_set_back() {
     let relay = StubRelay::start().await;
-    let again = async || {
-        let headers = [("idempotency-key", "order-1")];
-        let body = order("code");
-        let came = relay.call_with("POST", "/v1/ceremonies", &relay.key, &body, &headers).await;
-        assert_eq!(came.status, 201, "{came:?}");
-        came.body["id"].as_str().unwrap().to_owned()
-    };
+    let again = async || relay.open_under("order-1", &order("code")).await;
     let first = again().await;
     relay.clock.set_back(HOURS);
     assert_eq!(again().await, first);

@@ -189,13 +189,7 @@ async fn a_result_is_kept_for_a_day_and_then_gone() {
 #[tokio::test(start_paused = true)]
 async fn an_idempotency_key_stands_for_a_day() {
     let relay = StubRelay::start().await;
-    let again = async || {
-        let headers = [("idempotency-key", "order-1")];
-        let body = order("code");
-        let came = relay.call_with("POST", "/v1/ceremonies", &relay.key, &body, &headers).await;
-        assert_eq!(came.status, 201, "{came:?}");
-        came.body["id"].as_str().unwrap().to_owned()
-    };
+    let again = async || relay.open_under("order-1", &order("code")).await;
     let first = again().await;
     sleep(Duration::from_secs(24 * 3600 - 60)).await;
     assert_eq!(again().await, first);

@@ -7,8 +7,6 @@ mod visitor;
 
 use std::path::Path;
 
-use fido_relay::app::clients;
-use fido_relay::app::clients::ClientChange;
 use fido_relay::config::Config;
 use fido_relay_proto::CeremonyId;
 use fido_relay_rig::phone::{self, Decision, DeviceKey, Faults, PairingLink, PhoneEvent};
@@ -20,7 +18,6 @@ use self::bank::Bank;
 use self::visitor::Visitor;
 use crate::demo::browser::{Browser, DARK, LIGHT, NARROW};
 use crate::python_client::passes_all;
-use crate::support::actions::operator;
 use crate::support::needs;
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
 
@@ -45,7 +42,7 @@ impl Scene {
         let url = relay.url();
         let (bank, browser) =
             tokio::join!(Bank::open(&python, &url, &initiator.key), Browser::start(&chromium));
-        list_page(&relay, &initiator, &bank.url).await;
+        initiator.list_page(&relay, &bank.url).await;
         let letter = bank.add_user("ada@harbour.example", "Ada Lovelace").await;
         Some(Self { relay, initiator, bank, browser, letter })
     }
@@ -144,15 +141,6 @@ impl Scene {
         let session = cookies.find(|cookie| cookie["name"] == "__Host-bank").unwrap();
         session["value"].as_str().unwrap().to_owned()
     }
-}
-
-/// `fido-relay client change --page-origin`: the bank's pages may watch.
-async fn list_page(relay: &TestRelay, initiator: &Initiator, origin: &str) {
-    let me: Value = initiator.get("/v1/clients/self").await.json().await.unwrap();
-    let id = serde_json::from_value(me["client_id"].clone()).unwrap();
-    let page_origins = Some(vec![origin.parse().unwrap()]);
-    let change = ClientChange { page_origins, ..ClientChange::default() };
-    clients::alter(relay.running.app(), &operator(), id, &change).await.unwrap();
 }
 
 async fn fill(browser: &Browser, css: &str, text: &str) {

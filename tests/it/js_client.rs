@@ -10,24 +10,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay::app::clients;
-use fido_relay::app::clients::ClientChange;
 use fido_relay::backends::embedded::{FileStore, SystemClock};
 use fido_relay::config::Config;
 use fido_relay::ports::Clock;
 use fido_relay::serve::{self, RunningServer, STORE_FILE, ServerDependencies};
 use fido_relay_proto::UnixMillis;
-use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use crate::support::accepting_server::{accepting_server, completions, upstream_at};
-use crate::support::actions::operator;
 use crate::support::child;
 use crate::support::needs::{self, Node};
-use crate::support::relay::{Initiator, Place, TestRelay};
+use crate::support::relay::{Place, TestRelay};
 
 /// The longest wait for a page.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -44,17 +40,6 @@ async fn build(node: &Node) {
         child::run(compiler.arg(&node.compiler).current_dir(package())).await.stdout();
     };
     BUILT.get_or_init(build).await;
-}
-
-/// Has the relay let pages of this origin watch what the initiator opens.
-async fn list_page(relay: &TestRelay, initiator: &Initiator, origin: &str) {
-    let me: Value = initiator.get("/v1/clients/self").await.json().await.unwrap();
-    let id = serde_json::from_value(me["client_id"].clone()).unwrap();
-    let change = ClientChange {
-        page_origins: Some(vec![origin.parse().unwrap()]),
-        ..ClientChange::default()
-    };
-    clients::alter(relay.running.app(), &operator(), id, &change).await.unwrap();
 }
 
 /// The machine's clock, so many milliseconds ahead.

@@ -6,20 +6,17 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use fido_relay::app::clients;
-use fido_relay::app::clients::ClientChange;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{CeremonyId, Outcome};
 use fido_relay_rig::phone::{Decision, Faults, Paired, PhoneEvent};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 
 use crate::demo::audit::AUDIT;
 use crate::demo::browser::{Browser, LIGHT, NARROW_DARK};
-use crate::support::actions::operator;
 use crate::support::child::ChildProcess;
 use crate::support::needs;
 use crate::support::relay::{CardInHand, Initiator, TestPhone, TestRelay};
@@ -122,11 +119,7 @@ impl Scene {
     }
 
     async fn list_the_page(&self) {
-        let me: Value = self.initiator.get("/v1/clients/self").await.json().await.unwrap();
-        let id = serde_json::from_value(me["client_id"].clone()).unwrap();
-        let page_origins = Some(vec![self.url.parse().unwrap()]);
-        let change = ClientChange { page_origins, ..ClientChange::default() };
-        clients::alter(self.relay.running.app(), &operator(), id, &change).await.unwrap();
+        self.initiator.list_page(&self.relay, &self.url).await;
     }
 
     /// Signs in on the page; gives what the page shows.

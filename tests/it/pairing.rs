@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::TypedCode;
-use fido_relay_proto::http::{OpenedPairing, Platform};
+use fido_relay_proto::http::Platform;
 use fido_relay_rig::phone::{self, DeviceKey, PairingError};
 use futures::StreamExt as _;
 use reqwest::Response;
@@ -13,14 +13,8 @@ use crate::support::fixture::Fixture;
 use crate::support::relay::{Initiator, TestRelay, http};
 use crate::support::wire_phone::WirePhone;
 
-async fn opened(initiator: &Initiator, username: &str) -> OpenedPairing {
-    let response = initiator.post("/v1/pairings", &json!({ "username": username })).await;
-    assert_eq!(response.status(), 201);
-    response.json().await.unwrap()
-}
-
 async fn token(initiator: &Initiator, username: &str) -> String {
-    opened(initiator, username).await.pairing_token
+    initiator.pairing(username).await.pairing_token
 }
 
 /// The body that an app sends whose person typed this.
@@ -152,7 +146,7 @@ async fn a_token_is_good_once() {
 #[tokio::test]
 async fn voided_pairings_make_no_device_by_link_or_code() {
     let fixture = Fixture::new().await;
-    let bobs = [opened(&fixture.initiator, "bob").await, opened(&fixture.initiator, "bob").await];
+    let bobs = [fixture.initiator.pairing("bob").await, fixture.initiator.pairing("bob").await];
     let evas = token(&fixture.initiator, "eva").await;
     let key = DeviceKey::generate().unwrap();
     // A wrong code has cost a try: the record is another one than when it was made.
@@ -195,7 +189,7 @@ async fn of_a_hundred_that_use_a_token_at_once_one_becomes_the_device() {
 #[tokio::test]
 async fn of_a_hundred_that_use_token_and_typed_code_at_once_one_becomes_the_device() {
     let fixture = Fixture::new().await;
-    let pairing = opened(&fixture.initiator, "bob").await;
+    let pairing = fixture.initiator.pairing("bob").await;
     let tries = (0..100).map(|n| {
         let (relay, pairing) = (&fixture.relay, &pairing);
         async move {
@@ -219,7 +213,7 @@ async fn of_a_hundred_that_use_token_and_typed_code_at_once_one_becomes_the_devi
 #[tokio::test]
 async fn a_person_may_type_the_code_in_place_of_scanning() {
     let fixture = Fixture::new().await;
-    let pairing = opened(&fixture.initiator, "bob").await;
+    let pairing = fixture.initiator.pairing("bob").await;
     let client = phone::PairingClient::new().unwrap();
     let (url, key) = (fixture.relay.url().parse().unwrap(), DeviceKey::generate().unwrap());
     let code: TypedCode = pairing.typed_code.to_lowercase().replace('-', " ").parse().unwrap();
@@ -240,7 +234,7 @@ async fn a_person_may_type_the_code_in_place_of_scanning() {
 async fn whatever_is_wrong_with_a_typed_code_the_answer_is_that_of_a_wrong_token() {
     let fixture = Fixture::new().await;
     let (relay, key) = (&fixture.relay, DeviceKey::generate().unwrap());
-    let pairing = opened(&fixture.initiator, "bob").await;
+    let pairing = fixture.initiator.pairing("bob").await;
     let right = &pairing.typed_code;
     let good = typed_body(relay, &key, right);
     let with = |typed: &str| {
@@ -283,7 +277,7 @@ async fn whatever_is_wrong_with_a_typed_code_the_answer_is_that_of_a_wrong_token
 #[tokio::test]
 async fn a_pairing_names_one_secret_and_not_none_or_two() {
     let fixture = Fixture::new().await;
-    let pairing = opened(&fixture.initiator, "bob").await;
+    let pairing = fixture.initiator.pairing("bob").await;
     let key = DeviceKey::generate().unwrap();
     let mut both = body(&fixture.relay, &key, &pairing.pairing_token);
     both["typed_code"] = json!(pairing.typed_code);
@@ -301,7 +295,7 @@ async fn a_pairing_names_one_secret_and_not_none_or_two() {
 async fn a_thousand_attackers_at_the_typed_code_get_one_answer_and_no_device() {
     let fixture = Fixture::new().await;
     let (relay, key) = (&fixture.relay, DeviceKey::generate().unwrap());
-    let pairing = opened(&fixture.initiator, "bob").await;
+    let pairing = fixture.initiator.pairing("bob").await;
     let plain: TypedCode = pairing.typed_code.parse().unwrap();
     let good = typed_body(relay, &key, &pairing.typed_code);
     // They know the locator, which is the worst case, and guess at the rest.

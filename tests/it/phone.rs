@@ -2,7 +2,7 @@
 //! becomes of the ceremony.
 
 use fido_relay_proto::device::{DeclineReason, FrameErrorCode};
-use fido_relay_proto::http::{OpenedCeremony, OpenedPairing, Status};
+use fido_relay_proto::http::{OpenedCeremony, Status};
 use fido_relay_proto::{Outcome, Phase, Reason, Step};
 use fido_relay_rig::phone::{Decision, DropAt, Faults, PhoneEvent, SecondAnswer, StopReason};
 use rustix::process::Signal;
@@ -10,6 +10,18 @@ use serde_json::json;
 
 use crate::support::child::{ChildProcess, fido_relay, run_with};
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
+
+/// Each moment at which a simulated phone can break off.
+pub(crate) const DROPS: [DropAt; 8] = [
+    DropAt::OfferReceived,
+    DropAt::OfferAcked,
+    DropAt::ClaimSent,
+    DropAt::ChallengeReceived,
+    DropAt::ChallengeAcked,
+    DropAt::CardPresent,
+    DropAt::AnswerSent,
+    DropAt::Accepted,
+];
 
 async fn register(bank: &Initiator, phone: &TestPhone) -> OpenedCeremony {
     let opened = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
@@ -30,16 +42,7 @@ async fn ends(faults: Faults) -> (Status, Option<Reason>) {
 
 #[tokio::test]
 async fn a_phone_that_breaks_off_at_any_moment_still_comes_to_the_end() {
-    for at in [
-        DropAt::OfferReceived,
-        DropAt::OfferAcked,
-        DropAt::ClaimSent,
-        DropAt::ChallengeReceived,
-        DropAt::ChallengeAcked,
-        DropAt::CardPresent,
-        DropAt::AnswerSent,
-        DropAt::Accepted,
-    ] {
+    for at in DROPS {
         let (status, reason) = ends(Faults::drops(&[at])).await;
         assert_eq!((status, reason), (Status::Ended(Outcome::Succeeded), None), "{at:?}");
     }
@@ -224,8 +227,7 @@ async fn the_command_pairs_registers_and_comes_back_with_the_same_card() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("phone.json");
     let state = state.to_str().unwrap();
-    let pairing: OpenedPairing =
-        bank.post("/v1/pairings", &json!({ "username": "ada" })).await.json().await.unwrap();
+    let pairing = bank.pairing("ada").await;
 
     let opened = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
     let code = opened.code.clone().unwrap();
@@ -265,8 +267,7 @@ async fn a_phone_that_cannot_be_kept_uses_up_no_link() {
     let relay = TestRelay::start().await;
     let bank = relay.initiator().await;
     let folder = tempfile::tempdir().unwrap();
-    let pairing: OpenedPairing =
-        bank.post("/v1/pairings", &json!({ "username": "ada" })).await.json().await.unwrap();
+    let pairing = bank.pairing("ada").await;
     let nowhere = folder.path().join("missing/phone.json");
     let pair = ["--pair", &pairing.uri, "--state"];
     let text = run_phone(1, &[&pair[..], &[nowhere.to_str().unwrap()]].concat(), "").await;
@@ -295,8 +296,7 @@ async fn the_command_says_what_to_do_without_a_pairing() {
 /// A paired phone's state file.
 async fn paired(bank: &Initiator, folder: &std::path::Path) -> String {
     let state = folder.join("phone.json").to_str().unwrap().to_owned();
-    let pairing: OpenedPairing =
-        bank.post("/v1/pairings", &json!({ "username": "ada" })).await.json().await.unwrap();
+    let pairing = bank.pairing("ada").await;
     let text = run_phone(0, &["--state", &state, "--pair", &pairing.uri], "").await;
     assert!(text.contains("Standard input is closed"), "{text}");
     assert!(text.ends_with("Stopped.\n"), "{text}");
@@ -330,8 +330,7 @@ async fn a_pairing_link_that_was_used_says_what_to_do() {
     let bank = relay.initiator().await;
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("phone.json");
-    let pairing: OpenedPairing =
-        bank.post("/v1/pairings", &json!({ "username": "ada" })).await.json().await.unwrap();
+    let pairing = bank.pairing("ada").await;
     let arguments = ["--state", state.to_str().unwrap(), "--pair", &pairing.uri];
     run_phone(0, &arguments, "").await;
     let text = run_phone(1, &arguments, "").await;

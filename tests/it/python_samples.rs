@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fido_relay::config::{Config, HttpUpstream, Upstream};
 use fido_relay_proto::Outcome;
-use fido_relay_proto::http::{OpenedPairing, Status};
+use fido_relay_proto::http::Status;
 use serde_json::json;
 use tokio::process::Command;
 
@@ -82,8 +82,7 @@ async fn a_phone_in_python_that_pulls_takes_up_a_page_by_its_code() {
     let Some(python) = needs::python("codes alone on the phone that pulls") else { return };
     let relay = TestRelay::start_with(|config| config.prompts = Config::default().prompts).await;
     let initiator = relay.initiator().await;
-    let pairing = initiator.post("/v1/pairings", &json!({ "username": "ada" })).await;
-    let pairing: OpenedPairing = pairing.json().await.unwrap();
+    let pairing = initiator.pairing("ada").await;
     let mut phone = terminal(&python, "phone.py", &["--pull", &pairing.uri], "");
     phone.prints("connected").await;
     let order = json!({ "type": "registration", "username": "ada" });
@@ -117,8 +116,7 @@ async fn the_phone_in_python_comes_back_after_a_restart_to_what_was_open() {
     let Some(python) = needs::python("the phone in Python over a restart") else { return };
     let relay = TestRelay::start().await;
     let initiator = relay.initiator().await;
-    let pairing = initiator.post("/v1/pairings", &json!({ "username": "ada" })).await;
-    let pairing: OpenedPairing = pairing.json().await.unwrap();
+    let pairing = initiator.pairing("ada").await;
     let mut phone = terminal(&python, "phone.py", &[&pairing.uri], "");
     phone.prints("connected").await;
     let opened = initiator.open(&json!({ "type": "registration", "username": "ada" })).await;
@@ -136,8 +134,7 @@ async fn the_phone_in_python_takes_up_a_page_by_its_code_under_another_prompt_an
     let Some(python) = needs::python("codes alone on the phone in Python") else { return };
     let relay = TestRelay::start_with(|config| config.prompts = Config::default().prompts).await;
     let initiator = relay.initiator().await;
-    let pairing = initiator.post("/v1/pairings", &json!({ "username": "ada" })).await;
-    let pairing: OpenedPairing = pairing.json().await.unwrap();
+    let pairing = initiator.pairing("ada").await;
     let mut phone = terminal(&python, "phone.py", &[&pairing.uri], "");
     phone.prints("connected").await;
     let order = json!({ "type": "registration", "username": "ada" });

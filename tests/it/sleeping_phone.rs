@@ -4,16 +4,17 @@
 use std::sync::{Arc, Mutex};
 
 use fido_relay::config::push::WebPush;
-use fido_relay_proto::http::{OpenedPairing, Status};
+use fido_relay_proto::http::Status;
 use fido_relay_proto::{Outcome, Step};
 use fido_relay_rig::demo::vapid_key;
 use fido_relay_rig::phone::{
-    Codes, DeviceKey, DropAt, Faults, PairingClient, Phone, PhoneEvent, PullClient, PushReceiver,
+    Codes, DeviceKey, Faults, PairingClient, Phone, PhoneEvent, PullClient, PushReceiver,
     WakeChannel,
 };
 use fido_relay_rig::softcard::SoftCard;
 use serde_json::json;
 
+use crate::phone::DROPS;
 use crate::support::child::{ChildProcess, fido_relay, run};
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
 
@@ -67,16 +68,7 @@ async fn a_sleeping_phone_is_woken_answers_by_http_and_sleeps_again() {
 
 #[tokio::test]
 async fn a_sleeping_phone_that_breaks_off_at_any_moment_still_comes_to_the_end() {
-    for at in [
-        DropAt::OfferReceived,
-        DropAt::OfferAcked,
-        DropAt::ClaimSent,
-        DropAt::ChallengeReceived,
-        DropAt::ChallengeAcked,
-        DropAt::CardPresent,
-        DropAt::AnswerSent,
-        DropAt::Accepted,
-    ] {
+    for at in DROPS {
         let relay = waking().await;
         let bank = relay.initiator().await;
         let phone = asleep(&relay, &bank, Faults::drops(&[at])).await;
@@ -91,8 +83,7 @@ async fn a_sleeping_phone_that_breaks_off_at_any_moment_still_comes_to_the_end()
 async fn the_command_sleeps_tells_that_it_is_woken_and_ends_with_its_ceremony() {
     let relay = waking().await;
     let bank = relay.initiator().await;
-    let pairing = bank.post("/v1/pairings", &json!({ "username": "ada" })).await;
-    let pairing: OpenedPairing = pairing.json().await.unwrap();
+    let pairing = bank.pairing("ada").await;
     let directory = tempfile::tempdir().unwrap();
     let codes = directory.path().join("code");
     let mut command = fido_relay(&["phone", "--asleep", "--once", "--pair", &pairing.uri]);
@@ -110,8 +101,7 @@ async fn the_command_sleeps_tells_that_it_is_woken_and_ends_with_its_ceremony() 
 async fn the_command_says_what_to_do_where_the_relay_wakes_nobody() {
     let relay = TestRelay::start().await;
     let bank = relay.initiator().await;
-    let pairing = bank.post("/v1/pairings", &json!({ "username": "ada" })).await;
-    let pairing: OpenedPairing = pairing.json().await.unwrap();
+    let pairing = bank.pairing("ada").await;
     let directory = tempfile::tempdir().unwrap();
     let arguments = ["phone", "--asleep", "--code", "271828", "--pair", &pairing.uri, "--state"];
     let mut command = fido_relay(&arguments);

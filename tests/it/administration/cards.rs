@@ -5,7 +5,7 @@ use fido_relay::app::pairings::{self, PairingError, PairingSecret};
 use fido_relay::serve::STORE_FILE;
 use fido_relay_proto::Outcome;
 use fido_relay_proto::device::NoticeEvent;
-use fido_relay_proto::http::{OpenedPairing, Status};
+use fido_relay_proto::http::Status;
 use fido_relay_rig::phone::wire::Socket;
 use fido_relay_rig::softcard::SoftCard;
 use serde_json::{Value, json};
@@ -88,8 +88,7 @@ async fn a_removed_user_leaves_nothing_to_the_next_one_of_the_name() {
         options["user"]["id"].as_str().unwrap().to_owned()
     };
     let before = handle(&bank, &ada).await;
-    let link = bank.post("/v1/pairings", &json!({ "username": "ada" })).await;
-    let link: OpenedPairing = link.json().await.unwrap();
+    let link = bank.pairing("ada").await;
     let open = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
     let removed = run(&data_dir, &["user", "remove", "ada"]).await;
     assert!(removed.code == Some(0), "{}", removed.err);

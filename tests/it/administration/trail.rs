@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use fido_relay_proto::device::DeclineReason;
-use fido_relay_proto::http::{OpenedPairing, Scope};
+use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, CeremonyId};
 use fido_relay_rig::phone::DeviceKey;
 use serde_json::{Value, json};
@@ -90,8 +90,7 @@ async fn the_audit_log_hears_of_clients_devices_and_refusals() {
         typist.claim(opened.id, wrong).await;
         typist.refused().await;
     }
-    let pairing = bank.post("/v1/pairings", &json!({ "username": "eve" })).await;
-    let code = pairing.json::<OpenedPairing>().await.unwrap().typed_code;
+    let code = bank.pairing("eve").await.typed_code;
     let (head, last) = code.split_at(code.len() - 1);
     let guess = format!("{head}{}", if last == "0" { "2" } else { "0" });
     let (key, url) = (DeviceKey::generate().unwrap(), format!("{}/v1/devices", relay.url()));

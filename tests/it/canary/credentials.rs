@@ -5,7 +5,7 @@ use fido_relay::backends::embedded::FileStore;
 use fido_relay::ports::{Bucket, Clock as _, Store as _};
 use fido_relay::security::encryption::Encryptor;
 use fido_relay_proto::ClientId;
-use fido_relay_proto::http::{OpenedCeremony, OpenedPairing};
+use fido_relay_proto::http::OpenedCeremony;
 use fido_relay_rig::phone::DeviceKey;
 use serde_json::{Value, json};
 
@@ -83,9 +83,7 @@ impl Run {
 
     /// A phone that is paired by a typed code, and takes another key.
     pub(super) async fn phone_with_typed_code_and_new_key(&mut self) {
-        let order = json!({ "username": "typist" });
-        let opened: OpenedPairing =
-            self.bank.post("/v1/pairings", &order).await.json().await.unwrap();
+        let opened = self.bank.pairing("typist").await;
         self.debug.push(format!("{opened:?}"));
         self.secrets.add("pairing token", &opened.pairing_token);
         self.secrets.add_typed_code(&opened.typed_code);

@@ -5,7 +5,7 @@ use fido_relay_proto::Outcome;
 use fido_relay_proto::http::Status;
 use serde_json::{Value, json};
 
-use super::{PATIENCE, build, list_page, package};
+use super::{PATIENCE, build, package};
 use crate::demo::browser::Browser;
 use crate::support::accepting_server::{accepting_server, upstream_at};
 use crate::support::needs;
@@ -142,7 +142,7 @@ async fn a_page_of_a_listed_origin_watches_to_the_end_in_a_browser_and_another_i
     let initiator = relay.initiator().await;
     let (shop, elsewhere) = (serving(PAGE), serving(PAGE));
     let (listed, stranger) = (shop.url(), elsewhere.url());
-    list_page(&relay, &initiator, &listed).await;
+    initiator.list_page(&relay, &listed).await;
     let phone = relay.phone(&initiator, "ada").await;
     let opened = initiator.open(&shown_to_the_page()).await;
     let watched = format!("url={}/v1/ceremonies/{}", relay.url(), opened.id);
@@ -182,7 +182,7 @@ async fn a_watch_over_the_fetch_of_react_native_begins_at_once_and_hears_the_end
     let relay = TestRelay::start_with(upstream_at(&upstream.url())).await;
     let initiator = relay.initiator().await;
     let app = serving(NATIVE);
-    list_page(&relay, &initiator, &app.url()).await;
+    initiator.list_page(&relay, &app.url()).await;
     let phone = relay.phone(&initiator, "ada").await;
     let opened = initiator.open(&shown_to_the_page()).await;
     let browser = Browser::start(&chromium).await;

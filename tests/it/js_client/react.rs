@@ -5,7 +5,6 @@ use fido_relay_proto::CeremonyId;
 use serde_json::json;
 use tokio::process::Command;
 
-use super::list_page;
 use super::package::{Project, done, project, tool};
 use crate::demo::browser::Browser;
 use crate::support::child::ChildProcess;
@@ -49,7 +48,7 @@ impl Shop {
             .env("FIDO_RELAY_API_KEY", &initiator.key);
         let mut process = ChildProcess::start(&mut server);
         let (url, ()) = tokio::join!(process.prints("open: "), bundle(node, project));
-        list_page(&relay, &initiator, &url).await;
+        initiator.list_page(&relay, &url).await;
         Self { url, _process: process, _relay: relay, initiator, phone }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fido_relay::config::{Config, TlsConfig};
 use fido_relay_proto::Outcome;
-use fido_relay_proto::http::{OpenedPairing, Status};
+use fido_relay_proto::http::Status;
 use fido_relay_rig::phone::wire::Socket;
 use fido_relay_rig::phone::{Codes, DeviceKey, PairingClient, Phone, PhoneEvent};
 use fido_relay_rig::softcard::SoftCard;
@@ -45,8 +45,7 @@ async fn a_phone_and_a_backend_come_to_the_end_over_tls_of_the_relays_own() {
     assert!(relay.url().starts_with("https://localhost:"), "{}", relay.url());
     let http = authority.http().build().unwrap();
     let initiator = Initiator { http, ..relay.initiator().await };
-    let order = json!({ "username": "ada" });
-    let pairing: OpenedPairing = initiator.post("/v1/pairings", &order).await.json().await.unwrap();
+    let pairing = initiator.pairing("ada").await;
     let (url, key) = (relay.url().parse().unwrap(), DeviceKey::generate().unwrap());
     let client = PairingClient::trusting(&authority.roots()).unwrap();
     let paired = client.pair(&url, &pairing.pairing_token, None, key).await.unwrap();

@@ -8,14 +8,11 @@ use std::time::Duration;
 
 use fido_relay::app::ceremonies::{CeremonyKey, DeviceIdentity, OpenRequest};
 use fido_relay::core::ceremony::{Ceremony, Event as Step, Request};
-use fido_relay::core::prompt_limits::Lane;
 use fido_relay::metrics::{Metrics, NodeGauges};
 use fido_relay::node::{Dependencies as Ports, NodeOccupancy, Relay, RelayLimits};
 use fido_relay::ports::{Bucket, Clock as _, Store};
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::tasks::Tasks;
-use fido_relay_proto::http::UpstreamOptions;
-use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
     Binding, CeremonyId, CeremonyType, ClientId, DeviceId, PlainText, TenantId, UnixMillis,
     Username,
@@ -28,6 +25,7 @@ use super::store::{SimStore, outage};
 use super::upstream::{SimBus, SimFido};
 use super::world::{Faults, HEALED, World, pause};
 use crate::support::actions::add_device;
+use crate::support::actions::sign_in_request;
 
 /// The wall clock at the beginning.
 const START: u64 = 1_800_000_000_000;
@@ -355,27 +353,13 @@ impl Play {
         };
         Request {
             id,
-            tenant: TenantId::default(),
             client_id: ClientId::from_bytes([u8::try_from(client).unwrap() + 1; 16]),
-            client_name: PlainText::new("Bank").unwrap(),
             ceremony_type,
             username: self::username(username),
             display_name: self::username(username).into(),
             device_id: only.then(|| self.phones[0].owner.device),
             binding,
-            message: None,
-            transaction: None,
-            context: None,
-            client_nonce: None,
-            prior_auth: PriorAuth::Password,
-            browser: None,
-            lane: Lane::default(),
-            code_alone: true,
-            show_delivery: Some(false),
-            rp_id: "bank.example".to_owned(),
-            options: UpstreamOptions::default(),
-            opened_at: now,
-            deadline: now.plus_secs(seconds),
+            ..sign_in_request(now, seconds * 1000)
         }
     }
 

@@ -6,15 +6,21 @@ use fido_relay::app::clients::{self, ClientChange, Credential, NewClient};
 use fido_relay::app::devices::{self, Device};
 use fido_relay::app::{Actor, App};
 use fido_relay::backends::embedded::{LocalBus, RevocationList, SystemClock};
-use fido_relay::core::prompt_limits::{CodeAttempts, Policy};
+use fido_relay::core::ceremony::{Begun, Request, TxBinding, UpstreamSession};
+use fido_relay::core::prompt_limits::{CodeAttempts, Lane, Policy};
 use fido_relay::node::Dependencies;
 use fido_relay::ports::{Batch, Position, Store};
 use fido_relay::security::random;
 use fido_relay::tasks::Tasks;
-use fido_relay_proto::http::Platform;
-use fido_relay_proto::{ClientId, DeviceId, TenantId, UnixMillis, Username};
+use fido_relay_proto::http::{Platform, UpstreamOptions};
+use fido_relay_proto::life::PriorAuth;
+use fido_relay_proto::{
+    Binding, CeremonyId, CeremonyType, ClientId, DeviceId, PlainText, TenantId, UnixMillis,
+    Username,
+};
 use fido_relay_rig::phone::DeviceKey;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Acts on a store that no relay has open.
 pub(crate) fn app_on(store: Arc<dyn Store>) -> App {
@@ -70,6 +76,45 @@ pub(crate) fn device(username: &str) -> Device {
         push_removed: None,
         rotated: None,
         tries: CodeAttempts::default(),
+    }
+}
+
+/// A sign-in of Ada's, open from this time on for so long.
+pub(crate) fn sign_in_request(opened_at: UnixMillis, life_ms: u64) -> Request {
+    Request {
+        id: CeremonyId::from_bytes(random::bytes()),
+        tenant: TenantId::default(),
+        client_id: ClientId::from_bytes([1; 16]),
+        client_name: PlainText::new("Example Bank").unwrap(),
+        ceremony_type: CeremonyType::Authentication,
+        username: Username::new("ada").unwrap(),
+        display_name: Username::new("ada").unwrap().into(),
+        device_id: None,
+        binding: Binding::Code,
+        message: None,
+        transaction: None,
+        context: None,
+        client_nonce: None,
+        prior_auth: PriorAuth::Password,
+        browser: None,
+        lane: Lane::default(),
+        code_alone: true,
+        show_delivery: Some(false),
+        rp_id: "example.com".to_owned(),
+        options: UpstreamOptions::default(),
+        opened_at,
+        deadline: opened_at.plus_millis(life_ms),
+    }
+}
+
+/// A challenge of a FIDO2 server with these options for the card.
+pub(crate) fn begun(public_key: &str) -> Begun {
+    Begun {
+        session: UpstreamSession("session".to_owned()),
+        challenge: "Y2hhbGxlbmdl".to_owned(),
+        origin: "https://example.com".to_owned(),
+        public_key: RawValue::from_string(public_key.to_owned()).unwrap(),
+        tx_binding: TxBinding::Relay,
     }
 }
 

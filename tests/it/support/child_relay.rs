@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use fido_relay::app::clients::NewClient;
 use fido_relay::serve::DataDirectory;
-use fido_relay_proto::http::{OpenedPairing, Scope};
+use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, PlainText, TenantId};
 use fido_relay_rig::phone::{self, DeviceKey, Paired};
 use rustix::process::Signal;
-use serde_json::json;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -165,9 +164,7 @@ impl ChildRelay {
 
 /// A phone of this user, paired and not connected, and the token that made it.
 pub(crate) async fn pair(initiator: &Initiator, username: &str) -> (Paired, String) {
-    let order = json!({ "username": username });
-    let response = initiator.post("/v1/pairings", &order).await;
-    let pairing: OpenedPairing = response.json().await.unwrap();
+    let pairing = initiator.pairing(username).await;
     let (url, key) = (initiator.url.parse().unwrap(), DeviceKey::generate().unwrap());
     let paired = phone::pair(&url, &pairing.pairing_token, None, key).await.unwrap();
     (paired, pairing.pairing_token)

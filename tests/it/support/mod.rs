@@ -13,6 +13,7 @@ pub(crate) mod faulty_disk;
 pub(crate) mod faulty_store;
 pub(crate) mod fido2_server;
 pub(crate) mod fixture;
+pub(crate) mod kept_output;
 pub(crate) mod kernel;
 pub(crate) mod key_pair;
 pub(crate) mod metric_samples;

@@ -6,8 +6,7 @@ use std::time::Duration;
 use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::app::clients;
 use fido_relay::app::clients::Clients;
-use fido_relay::core::ceremony::{Ceremony, Event};
-use fido_relay::ports::{Bucket, Store as _};
+use fido_relay::core::ceremony::Event;
 use fido_relay_proto::TenantId;
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -154,13 +153,7 @@ async fn a_watcher_whose_ticket_has_died_is_closed_with_4401() {
     // Closed more than a minute ago by a node whose notice was lost.
     let behind_its_back = async {
         tokio::time::sleep(Duration::from_secs(70)).await;
-        let key = key(&id).to_string();
-        let stored = relay.store.load(Bucket::Ceremonies, &key).await.unwrap().unwrap();
-        let mut ceremony: Ceremony = serde_json::from_slice(&stored.value).unwrap();
-        let past = ceremony.request.opened_at.plus_secs(1);
-        ceremony.step(past, Event::Cancel);
-        let record = serde_json::to_vec(&ceremony).unwrap();
-        relay.store.save(Bucket::Ceremonies, &key, stored.revision, record).await.unwrap();
+        relay.cancel_in_store(&id).await;
     };
     let ((steps, _, close), ()) = futures::future::join(rest(&mut socket), behind_its_back).await;
     assert_eq!((steps, close), (vec!["opened".to_owned()], said(4401, "unauthorized")));

@@ -258,6 +258,19 @@ impl Webhooks {
         endpoint::list(&*self.ground.store, tenant, None).await
     }
 
+    /// The endpoint of any client.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn find(
+        &self,
+        tenant: &TenantId,
+        id: WebhookId,
+    ) -> Result<Option<Endpoint>, StoreError> {
+        let all = self.list_all(tenant).await?;
+        Ok(all.into_iter().find(|endpoint| endpoint.id == id))
+    }
+
     /// One endpoint of the client.
     ///
     /// # Errors

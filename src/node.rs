@@ -1,5 +1,5 @@
-//! One node of the relay: its ceremonies and their delivery, started over the same store, bus, clock
-//! and push services, whichever these are. It wires the rooms together and decides nothing.
+//! One node of the relay: its ceremonies and their delivery, started over the same store, bus,
+//! clock and push services. It wires the rooms together and decides nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +76,7 @@ pub struct NodeOccupancy {
 /// Why a node takes no traffic.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotReady {
-    #[error("the task \"{0}\" ended: this node must be started afresh")]
+    #[error("the task \"{0}\" ended: this node must be restarted")]
     TaskEnded(&'static str),
     #[error("stopping")]
     Draining,
@@ -84,7 +84,7 @@ pub enum NotReady {
     #[error("what happens cannot be recorded")]
     Unrecorded,
     /// As on a full disk.
-    #[error("the store takes no writes")]
+    #[error("the store accepts no writes")]
     StoreWrites,
     #[error("the store does not answer")]
     StoreReads,
@@ -103,8 +103,8 @@ impl Relay {
     /// Starts a node: it follows the bus and the clock, takes up every open ceremony as it is stored,
     /// and removes what has passed its retention, until the tasks are stopped.
     ///
-    /// Taking up runs beside new work, so that a full store does not keep the node from serving;
-    /// [`Ceremonies::recovered`] waits for it.
+    /// Recovery runs concurrently with new work, so that a full store does not keep the node from
+    /// serving; [`Ceremonies::recovered`] waits for it.
     #[must_use]
     pub fn start(dependencies: Dependencies, limits: RelayLimits) -> Self {
         let relay = Self::new(dependencies, limits);
@@ -133,7 +133,8 @@ impl Relay {
             let tasks = tasks.clone();
             async move {
                 while let Some(ceremony) = recovery.next().await {
-                    // Its device may be back already, from before this node knew what is open.
+                    // Its device may have reconnected before this node had read the open
+                    // ceremonies.
                     delivery.look_until_unchanged(&ceremony).await;
                 }
                 retention::sweep_forever(&*store, &*clock, &tasks).await;
@@ -206,11 +207,11 @@ impl Relay {
             return Err(NotReady::Unrecorded);
         }
         store.writable().await.map_err(|error| {
-            tracing::error!(%error, "the store takes no writes");
+            tracing::error!(%error, "the store accepts no writes");
             NotReady::StoreWrites
         })?;
         keys::probe(&**store).await.map_err(|error| {
-            tracing::error!(%error, "the store refused");
+            tracing::error!(%error, "the store failed");
             NotReady::StoreReads
         })
     }

@@ -105,8 +105,8 @@ impl StartError {
         match self {
             Self::Open(error) => error.remedy().map(str::to_owned),
             Self::Seal(EncryptError::Malformed(_)) => Some(
-                "bring that file back from the backup that belongs to relay.redb: no other key \
-                 opens what the store has sealed"
+                "restore that file from the same backup as relay.redb: no other key decrypts this \
+                 store"
                     .to_owned(),
             ),
             Self::Listen(_, error) if error.kind() == ErrorKind::AddrInUse => Some(
@@ -115,12 +115,11 @@ impl StartError {
                     .to_owned(),
             ),
             Self::Listen(_, error) if error.kind() == ErrorKind::PermissionDenied => Some(
-                "choose a port above 1023 for listen, or give this program the right to lower ones \
-                 (CAP_NET_BIND_SERVICE)"
+                "choose a port above 1023 for listen, or grant this program CAP_NET_BIND_SERVICE"
                     .to_owned(),
             ),
             Self::Listen(_, error) if error.kind() == ErrorKind::AddrNotAvailable => {
-                Some("correct listen: the address must be this machine's".to_owned())
+                Some("correct listen: this machine does not have that address".to_owned())
             }
             Self::Seal(EncryptError::File { source: error, .. })
             | Self::Revocations(RevocationsError::Io { source: error, .. })

@@ -131,14 +131,17 @@ impl RevocationSync {
                     Some(SecurityEvent::new(device.tenant.clone(), at, what))
                 };
                 if devices::revoke_listed(&*self.store, &tenant, id, at, event).await?.is_some() {
-                    tracing::warn!(device = %id, "revoked again, the store had it as paired");
+                    tracing::warn!(
+                        device = %id,
+                        "device revoked again: the store had it as paired"
+                    );
                 }
             }
             Revoked::Card(record) => {
                 if let Some(cards) = &self.cards
                     && remove_listed(&*self.store, &**cards, &tenant, &record, None).await?
                 {
-                    tracing::warn!(%record, "a card was removed again, the store had it");
+                    tracing::warn!(%record, "card removed again: the store still had it");
                 }
             }
         }

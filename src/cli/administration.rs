@@ -83,9 +83,9 @@ impl Administration {
         if contents == Contents::Fresh && !new_store {
             return Err(Failure::failed(format!(
                 "there is no store in {path}, and no relay runs on it. Start the relay first \
-                 (fido-relay serve), or name the directory of the one that runs (data_dir, \
+                 (fido-relay serve), or select the data directory of the running relay (data_dir, \
                  FIDO_RELAY_DATA_DIR, --config, or the working directory). \
-                 client create and pairing create make a new store with --new-store"
+                 client create and pairing create make a store with --new-store"
             )));
         }
         let store = directory.open().map_err(|error| {
@@ -114,7 +114,7 @@ impl Administration {
     ) -> Result<T, Failure> {
         let bytes = self.exchange(method, path, body).await?;
         serde_json::from_slice(&bytes)
-            .map_err(|error| Failure::failed(format!("the relay's answer is not known: {error}")))
+            .map_err(|error| Failure::failed(format!("cannot parse the relay's answer: {error}")))
     }
 
     /// Sends a request whose response has no body.

@@ -91,7 +91,7 @@ impl From<ListenerRefusal> for ProblemResponse {
 
 impl From<StoreError> for ProblemResponse {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the store refused");
+        tracing::error!(%error, "the store failed");
         ProblemCode::Unavailable.into()
     }
 }
@@ -128,7 +128,7 @@ impl From<AdvanceError> for ProblemResponse {
         match error {
             AdvanceError::NotFound => ProblemCode::NotFound.into(),
             AdvanceError::Unavailable(error) => {
-                tracing::error!(error, "the store refused");
+                tracing::error!(error, "the store failed");
                 ProblemCode::Unavailable.into()
             }
         }

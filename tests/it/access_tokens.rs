@@ -17,7 +17,7 @@ use fido_relay_proto::{Binding, ClientId};
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use crate::support::acts::operator;
+use crate::support::actions::operator;
 use crate::support::faulty_store::{self, Faults, FaultyStore};
 use crate::support::key_pair::{ASSERTION_TYPE, KeyPair, claims};
 use crate::support::origins::not_listed;

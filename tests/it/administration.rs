@@ -11,7 +11,6 @@ mod webhooks;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,27 +23,20 @@ use fido_relay::ports::{Clock as _, Store};
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::TenantId;
 use fido_relay_proto::http::Scope;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
+use rustix::process::Signal;
 
-use crate::support::acts::at_rest;
+use crate::support::actions::app_on;
+use crate::support::child::{self, Exit, fido_relay_at};
+use crate::support::child_relay::{ChildRelay, Home};
 
 /// Runs the program with a data directory and nothing else configured.
-async fn run(data_dir: &Path, arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
-    command.args(arguments).current_dir(data_dir).env_clear();
-    command.env("FIDO_RELAY_DATA_DIR", data_dir).output().await.unwrap()
+async fn run(data_dir: &Path, arguments: &[&str]) -> Exit {
+    child::run(&mut fido_relay_at(data_dir, arguments)).await
 }
 
 /// Runs the program, which must succeed, and reads the JSON that it prints.
 async fn run_json(data_dir: &Path, arguments: &[&str]) -> serde_json::Value {
-    let output = run(data_dir, arguments).await;
-    assert!(output.status.success(), "{arguments:?}: {}", told(&output));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn told(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    run(data_dir, arguments).await.json()
 }
 
 async fn holder(clients: &Clients, made: &serde_json::Value) -> Option<Arc<Client>> {
@@ -60,7 +52,7 @@ fn serve_admin(data_dir: &Path) -> (Clients, Tasks) {
     let app = App {
         public_url: "https://relay.example".to_owned(),
         revocations: Arc::new(RevocationList::open(&list).unwrap()),
-        ..at_rest(store)
+        ..app_on(store)
     };
     let admin = Admin { tenant: TenantId::default(), app, relay: None };
     AdminSocket::bind(data_dir).unwrap().serve(operator::router(admin), &tasks);
@@ -88,11 +80,11 @@ async fn a_running_relay_makes_lists_rotates_and_removes_clients() {
     assert!(holder(&clients, &made).await.is_none(), "the old key was to end at once");
     assert_eq!(holder(&clients, &rotated).await.unwrap().id, client.id);
 
-    assert!(run(data_dir, &["client", "remove", &id]).await.status.success());
+    run(data_dir, &["client", "remove", &id]).await.stdout();
     assert!(holder(&clients, &rotated).await.is_none());
     let again = run(data_dir, &["client", "remove", &id]).await;
-    assert_eq!(again.status.code(), Some(1));
-    assert!(told(&again).contains("no such client"), "{}", told(&again));
+    let again = again.with_code(1);
+    assert!(again.contains("no such client"), "{again}");
 
     assert!(tasks.stop(Duration::from_secs(10)).await);
     assert!(!data_dir.join(SOCKET_NAME).exists(), "the socket outlived its relay");
@@ -135,9 +127,8 @@ async fn without_a_relay_the_command_works_on_the_store() {
     assert!(holder(&clients, &made).await.is_some());
 
     // This process holds the store now and serves no socket.
-    let refused = run(data_dir, &["client", "list"]).await;
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(told(&refused).contains("in use by another process"), "{}", told(&refused));
+    let refused = run(data_dir, &["client", "list"]).await.with_code(1);
+    assert!(refused.contains("in use by another process"), "{refused}");
 }
 
 #[tokio::test]
@@ -150,108 +141,59 @@ async fn a_pairing_token_is_minted_for_the_relay_that_apps_dial() {
     let uri = format!("fido-relay://pair?relay=https%3A%2F%2Frelay.example&token={token}");
     assert_eq!(opened["uri"], uri);
     let shown = run(directory.path(), &create).await;
-    assert!(String::from_utf8(shown.stdout).unwrap().contains("fido-relay://pair?relay=https"));
-    let notes = String::from_utf8(shown.stderr).unwrap();
-    assert!(!notes.contains("a real phone cannot use this link"), "{notes}");
+    assert!(shown.out.contains("fido-relay://pair?relay=https"), "{}", shown.out);
+    assert!(!shown.err.contains("a real phone cannot use this link"), "{}", shown.err);
 }
 
 #[tokio::test]
 async fn a_pairing_link_that_no_real_phone_can_use_is_said_to_be_one() {
-    let directory = tempfile::tempdir().unwrap();
-    let _served = Served::start(directory.path()).await;
+    let home = Home::new(&[]);
+    let _relay = ChildRelay::start(&home).await;
     let create = ["pairing", "create", "--username", "ada@example.com", "--json"];
-    let shown = run(directory.path(), &create).await;
-    let opened: serde_json::Value = serde_json::from_slice(&shown.stdout).unwrap();
+    let shown = home.run(&create).await;
+    for part in ["a real phone cannot use this link", "adb reverse tcp:"] {
+        assert!(shown.err.contains(part), "{}", shown.err);
+    }
+    let opened = shown.json();
     assert!(opened["uri"].as_str().unwrap().contains("relay=http%3A%2F%2F127.0.0.1%3A"));
-    let told = told(&shown);
-    assert!(told.contains("a real phone cannot use this link"), "{told}");
-    assert!(told.contains("adb reverse tcp:"), "{told}");
-}
-
-/// A relay as a process of its own, killed if the test forgets it.
-struct Served {
-    process: tokio::process::Child,
-    log: tokio::io::Lines<BufReader<tokio::process::ChildStderr>>,
-    listen: String,
-}
-
-impl Served {
-    /// Starts it on a free port and waits until it says where it serves.
-    async fn start(data_dir: &Path) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_fido-relay"))
-            .arg("serve")
-            .current_dir(data_dir)
-            .env_clear()
-            .env("FIDO_RELAY_DATA_DIR", data_dir)
-            .env("FIDO_RELAY_LISTEN", "127.0.0.1:0")
-            .env("FIDO_RELAY_LOG__FORMAT", "json")
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
-        let listen = loop {
-            let line = log.next_line().await.unwrap().expect("the relay did not start");
-            let line: serde_json::Value = serde_json::from_str(&line).unwrap();
-            if let Some(listen) = line["listen"].as_str() {
-                break listen.to_owned();
-            }
-        };
-        Self { process, log, listen }
-    }
-
-    fn signal(&self, name: &str) {
-        let kill = format!("kill -{name} {}", self.process.id().unwrap());
-        assert!(std::process::Command::new("sh").args(["-c", &kill]).status().unwrap().success());
-    }
-
-    /// Its exit code, and what it logged meanwhile.
-    async fn end(mut self) -> (Option<i32>, String) {
-        let mut log = String::new();
-        while let Some(line) = self.log.next_line().await.unwrap() {
-            log.push_str(&line);
-        }
-        (self.process.wait().await.unwrap().code(), log)
-    }
 }
 
 #[tokio::test]
 async fn a_served_relay_takes_the_key_that_the_command_line_made_and_stops_when_told() {
-    let directory = tempfile::tempdir().unwrap();
-    let data_dir = directory.path();
-    let served = Served::start(data_dir).await;
-    let url = format!("http://{}/v1/clients/self", served.listen);
+    let home = Home::new(&[("FIDO_RELAY_LOG__FORMAT", "json")]);
+    let relay = ChildRelay::start(&home).await;
+    let url = format!("{}/v1/clients/self", relay.url());
 
-    let made = run_json(data_dir, &["client", "create", "--name", "Shop", "--json"]).await;
+    let made = home.run(&["client", "create", "--name", "Shop", "--json"]).await.json();
+    let key = made["key"].as_str().unwrap();
     let http = reqwest::Client::new();
     let ask = |key: &str| http.get(&url).bearer_auth(key).send();
-    let answer = ask(made["key"].as_str().unwrap()).await.unwrap();
+    let answer = ask(key).await.unwrap();
     assert_eq!(answer.status(), 200);
     let view: serde_json::Value = answer.json().await.unwrap();
     assert_eq!(view["client_id"], made["client_id"]);
     let wrong = ask("rk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").await.unwrap();
     assert_eq!(wrong.status(), 401);
 
-    std::fs::write(data_dir.join("health.toml"), format!("listen = \"{}\"\n", served.listen))
-        .unwrap();
-    let health = run(data_dir, &["health", "--config", "health.toml"]).await;
-    assert!(health.status.success(), "{}", told(&health));
+    let listen = relay.url().trim_start_matches("http://");
+    std::fs::write(home.path().join("health.toml"), format!("listen = \"{listen}\"\n")).unwrap();
+    let mut health = home.command(&["health", "--config", "health.toml"]);
+    child::run(health.env_remove("FIDO_RELAY_LISTEN")).await.stdout();
 
-    let second = run(data_dir, &["serve"]).await;
-    assert_eq!(second.status.code(), Some(1));
-    assert!(told(&second).contains("in use"), "{}", told(&second));
+    let second = home.run(&["serve"]).await.with_code(1);
+    assert!(second.contains("in use"), "{second}");
 
-    served.signal("TERM");
-    let (code, log) = served.end().await;
-    assert_eq!(code, Some(0), "{log}");
-    assert!(!log.contains(made["key"].as_str().unwrap()));
-    assert!(!data_dir.join(SOCKET_NAME).exists());
+    let log = relay.stop().await;
+    for line in log.lines() {
+        serde_json::from_str::<serde_json::Value>(line).unwrap();
+    }
+    assert!(!log.contains(key));
+    assert!(!home.data_dir().join(SOCKET_NAME).exists());
 
-    let again = Served::start(data_dir).await;
-    let listed = run_json(data_dir, &["client", "list", "--json"]).await;
+    let again = ChildRelay::start(&home).await;
+    let listed = home.run(&["client", "list", "--json"]).await.json();
     assert_eq!(listed[0]["client_id"], made["client_id"], "the client was lost over a restart");
-    again.signal("INT");
-    assert_eq!(again.end().await.0, Some(0));
+    again.stop_by(Signal::INT).await;
 }
 
 #[tokio::test]
@@ -270,9 +212,8 @@ async fn what_is_asked_for_wrongly_exits_with_2_and_says_why() {
         (&["--config", "nowhere.toml", "config"], "nowhere.toml: cannot be read"),
     ];
     for (arguments, expected) in cases {
-        let output = run(directory.path(), arguments).await;
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(told(&output).contains(expected), "{arguments:?}: {}", told(&output));
+        let refused = run(directory.path(), arguments).await.with_code(2);
+        assert!(refused.contains(expected), "{arguments:?}: {refused}");
     }
 }
 
@@ -280,9 +221,7 @@ async fn what_is_asked_for_wrongly_exits_with_2_and_says_why() {
 async fn the_effective_configuration_is_printed_with_its_sources() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("fido-relay.toml"), "log.level = \"debug\"\n").unwrap();
-    let output = run(directory.path(), &["config"]).await;
-    assert!(output.status.success(), "{}", told(&output));
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = run(directory.path(), &["config"]).await.stdout();
     for line in ["level = \"debug\"  # fido-relay.toml:1", "# FIDO_RELAY_DATA_DIR", "# default"] {
         assert!(text.contains(line), "{line} is missing in\n{text}");
     }
@@ -296,9 +235,8 @@ async fn health_tells_by_its_exit_code_that_nobody_is_there() {
     let listen = bound.local_addr().unwrap();
     let text = format!("listen = \"{listen}\"\n");
     std::fs::write(directory.path().join("fido-relay.toml"), text).unwrap();
-    let output = run(directory.path(), &["health", "--timeout", "1"]).await;
-    assert_eq!(output.status.code(), Some(1), "{}", told(&output));
-    assert!(told(&output).contains(&format!("no relay answers at {listen}")), "{}", told(&output));
+    let told = run(directory.path(), &["health", "--timeout", "1"]).await.with_code(1);
+    assert!(told.contains(&format!("no relay answers at {listen}")), "{told}");
 }
 
 #[test]

@@ -13,10 +13,10 @@ use fido_relay_proto::http::{CeremonyView, OpenedCeremony};
 use fido_relay_proto::{Outcome, Phase, Reason, RelayFrame};
 use serde_json::{Value, json};
 
-use crate::support::agreeable::{agreeable, upstream_at};
-use crate::support::paper_relay::PaperRelay;
+use crate::support::accepting_server::{accepting_server, upstream_at};
 use crate::support::relay::{Initiator, TestRelay};
 use crate::support::scripted_upstream::ScriptedUpstream;
+use crate::support::stub_relay::StubRelay;
 use crate::support::wire_phone::WirePhone;
 
 /// A bank, and Ada with her phone.
@@ -34,7 +34,7 @@ impl Scene {
     }
 
     async fn set_on(store: Arc<dyn Store>, change: impl FnOnce(&mut Prompts)) -> Self {
-        let upstream = agreeable();
+        let upstream = accepting_server();
         let at_upstream = upstream_at(&upstream.url());
         let relay = TestRelay::start_on(store, |config| {
             at_upstream(config);
@@ -124,7 +124,7 @@ async fn a_silent_ceremony_expires_like_one_whose_phone_is_away() {
     for binding in ["code", "none"] {
         let mut bounds = RelayLimits::default();
         bounds.prompts.live = 1;
-        let relay = PaperRelay::start_within(bounds).await;
+        let relay = StubRelay::start_within(bounds).await;
         let mut ends = Vec::new();
         for nth in 1..=4 {
             let mut order = json!({
@@ -251,7 +251,7 @@ async fn strangers_and_one_that_vouches_ring_beside_each_other_and_none_is_displ
 
 #[tokio::test]
 async fn not_me_mutes_the_phone_also_after_a_restart() {
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let at_upstream = upstream_at(&upstream.url());
     let relay = TestRelay::start_with(|config| {
         at_upstream(config);

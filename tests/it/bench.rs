@@ -1,19 +1,12 @@
 //! `fido-relay bench`, small: that it measures and reports. What it measures is nobody's assertion.
 
-use tokio::process::Command;
+use crate::support::child::{fido_relay, run};
 
 #[tokio::test]
 async fn a_small_bench_reports_each_figure_beside_its_floor() {
-    let bench = Command::new(env!("CARGO_BIN_EXE_fido-relay"))
-        .args(["bench", "--phones", "10", "--in-flight", "2", "--seconds", "1", "--watchers", "20"])
-        .args(["--sleepers", "5", "--wakes-per-minute", "300", "--stored", "100"])
-        .kill_on_drop(true)
-        .output()
-        .await
-        .unwrap();
-    let report = String::from_utf8(bench.stdout).unwrap();
-    let complaints = String::from_utf8(bench.stderr).unwrap();
-    assert!(bench.status.success(), "{complaints}");
+    let mut bench = fido_relay(&["bench", "--phones", "10", "--in-flight", "2", "--seconds", "1"]);
+    bench.args(["--watchers", "20", "--sleepers", "5", "--wakes-per-minute", "300"]);
+    let report = run(bench.args(["--stored", "100"])).await.stdout();
     let line = |part: &str, name: &str| {
         let (_, rest) = report.split_once(part).unwrap_or_else(|| panic!("{part} in {report}"));
         let line = rest.lines().find(|line| line.trim_start().starts_with(name));

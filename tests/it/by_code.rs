@@ -18,8 +18,8 @@ use fido_relay_proto::{
     SameNetwork, TenantId,
 };
 
+use crate::support::attached_phone::{AttachedPhone, refused};
 use crate::support::bare_relay::BareRelay;
-use crate::support::handset::{Handset, refused};
 
 /// A page that opens: by which client, from which address and browser.
 #[derive(Clone, Copy, Default)]
@@ -82,7 +82,7 @@ fn begins(relay: &BareRelay) -> usize {
 }
 
 /// Uses up what strangers have: nothing that they open rings any more.
-async fn tires(relay: &BareRelay, phone: &Handset) {
+async fn tires(relay: &BareRelay, phone: &AttachedPhone) {
     for _ in 0..3 {
         let opened = opens(relay, Page::default()).await;
         assert_eq!(phone.offers(relay).await.len(), 1);
@@ -94,7 +94,7 @@ async fn tires(relay: &BareRelay, phone: &Handset) {
 #[tokio::test(start_paused = true)]
 async fn an_opening_that_does_not_ring_is_answered_by_its_code_at_the_first_try() {
     let relay = relay().await;
-    let phone = Handset::pair(&relay, "ada").await;
+    let phone = AttachedPhone::pair(&relay, "ada").await;
     tires(&relay, &phone).await;
     let own = opens(&relay, Page::default()).await;
     assert!(phone.offers(&relay).await.is_empty(), "it does not ring");
@@ -115,7 +115,7 @@ async fn an_opening_that_does_not_ring_is_answered_by_its_code_at_the_first_try(
 #[tokio::test(start_paused = true)]
 async fn a_code_typed_under_another_prompt_previews_its_own_ceremony_alone() {
     let relay = relay().await;
-    let phone = Handset::pair(&relay, "ada").await;
+    let phone = AttachedPhone::pair(&relay, "ada").await;
     tires(&relay, &phone).await;
     relay.clock.forward(60_000);
     let rings = opens(&relay, Page::default()).await;
@@ -138,7 +138,7 @@ async fn a_code_typed_under_another_prompt_previews_its_own_ceremony_alone() {
 #[tokio::test(start_paused = true)]
 async fn no_challenge_goes_to_an_app_that_does_not_have_the_offer() {
     let relay = relay().await;
-    let phone = Handset::pair(&relay, "ada").await;
+    let phone = AttachedPhone::pair(&relay, "ada").await;
     let opened = opens(&relay, Page::default()).await;
     assert_eq!(phone.sees(&relay).await.len(), 1);
     let typed = phone.types(&relay, Some(opened.key.id), &opened.code, None).await;
@@ -151,7 +151,7 @@ async fn no_challenge_goes_to_an_app_that_does_not_have_the_offer() {
 #[tokio::test(start_paused = true)]
 async fn after_not_me_a_code_previews_with_a_warning_and_not_me_there_is_the_alarm() {
     let relay = relay().await;
-    let phone = Handset::pair(&relay, "ada").await;
+    let phone = AttachedPhone::pair(&relay, "ada").await;
     let first = opens(&relay, Page::default()).await;
     phone.offers(&relay).await;
     phone.declines(&relay, Some(first.key.id)).await;
@@ -164,7 +164,7 @@ async fn after_not_me_a_code_previews_with_a_warning_and_not_me_there_is_the_ala
     phone.declines(&relay, Some(relayed.key.id)).await;
     let denied = Some((Outcome::Denied, Some(Reason::NotMe)));
     assert_eq!(outcome(&relay, relayed.key.id).await, denied);
-    let entries = crate::support::acts::events(&*relay.store).await;
+    let entries = crate::support::actions::events(&*relay.store).await;
     let alarms = entries.iter().filter(|entry| entry["event"] == "not_me");
     assert_eq!(alarms.count(), 2);
 }
@@ -172,7 +172,7 @@ async fn after_not_me_a_code_previews_with_a_warning_and_not_me_there_is_the_ala
 #[tokio::test(start_paused = true)]
 async fn not_me_to_prompts_that_were_held_back_makes_strangers_quiet_and_is_recorded() {
     let relay = relay().await;
-    let phone = Handset::pair(&relay, "ada").await;
+    let phone = AttachedPhone::pair(&relay, "ada").await;
     tires(&relay, &phone).await;
     opens(&relay, Page::default()).await;
     let told = phone.sees(&relay).await;
@@ -182,15 +182,15 @@ async fn not_me_to_prompts_that_were_held_back_makes_strangers_quiet_and_is_reco
     relay.clock.forward(61_000);
     opens(&relay, Page { client: 2, ..Page::default() }).await;
     assert!(phone.offers(&relay).await.is_empty(), "the pause alone would be over");
-    let entries = crate::support::acts::events(&*relay.store).await;
+    let entries = crate::support::actions::events(&*relay.store).await;
     assert!(entries.iter().any(|entry| entry["event"] == "not_me_held"));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_no_wrong_code_costs_no_try_and_says_what_it_is() {
     let relay = relay_with(|policy| policy.live = 10).await;
-    let phone = Handset::pair(&relay, "ada").await;
-    let tablet = Handset::pair(&relay, "ada").await;
+    let phone = AttachedPhone::pair(&relay, "ada").await;
+    let tablet = AttachedPhone::pair(&relay, "ada").await;
     let elsewhere = opens(&relay, Page { device: Some(tablet.id()), ..Page::default() }).await;
     let typed = phone.types(&relay, None, &elsewhere.code, None).await;
     assert_eq!(refused(typed), FrameErrorCode::OtherDevice);
@@ -208,7 +208,7 @@ async fn what_is_no_wrong_code_costs_no_try_and_says_what_it_is() {
 #[tokio::test(start_paused = true)]
 async fn a_claim_that_is_sent_again_counts_once_and_a_right_one_has_one_challenge() {
     let relay = relay().await;
-    let mut phone = Handset::pair(&relay, "ada").await;
+    let mut phone = AttachedPhone::pair(&relay, "ada").await;
     let opened = opens(&relay, Page::default()).await;
     phone.offers(&relay).await;
     let wrong = if opened.code == "000000" { "000001" } else { "000000" };
@@ -243,7 +243,8 @@ async fn a_claim_that_is_sent_again_counts_once_and_a_right_one_has_one_challeng
 #[tokio::test(start_paused = true)]
 async fn of_two_phones_that_confirm_at_once_one_gets_the_challenge() {
     let relay = relay().await;
-    let (phone, tablet) = (Handset::pair(&relay, "ada").await, Handset::pair(&relay, "ada").await);
+    let (phone, tablet) =
+        (AttachedPhone::pair(&relay, "ada").await, AttachedPhone::pair(&relay, "ada").await);
     tires(&relay, &phone).await;
     tablet.sees(&relay).await;
     let opened = opens(&relay, Page::default()).await;
@@ -269,7 +270,8 @@ async fn of_two_phones_that_confirm_at_once_one_gets_the_challenge() {
 #[tokio::test(start_paused = true)]
 async fn a_stolen_phone_spends_its_own_tries_and_a_hundred_in_a_row_lock_it_alone() {
     let relay = relay().await;
-    let (stolen, own) = (Handset::pair(&relay, "ada").await, Handset::pair(&relay, "ada").await);
+    let (stolen, own) =
+        (AttachedPhone::pair(&relay, "ada").await, AttachedPhone::pair(&relay, "ada").await);
     for day in 0..10 {
         for _ in 0..10 {
             let typed = stolen.types(&relay, None, "000000", None).await;
@@ -289,7 +291,7 @@ async fn a_stolen_phone_spends_its_own_tries_and_a_hundred_in_a_row_lock_it_alon
     relay.clock.forward(365 * 24 * 60 * 60 * 1_000);
     let typed = stolen.types(&relay, None, "000000", None).await;
     assert_eq!(refused(typed), FrameErrorCode::DeviceLocked, "for good");
-    let entries = crate::support::acts::events(&*relay.store).await;
+    let entries = crate::support::actions::events(&*relay.store).await;
     assert!(entries.iter().any(|entry| entry["event"] == "device_locked"));
 }
 
@@ -297,7 +299,7 @@ async fn a_stolen_phone_spends_its_own_tries_and_a_hundred_in_a_row_lock_it_alon
 #[tokio::test(start_paused = true)]
 async fn a_thousand_openings_ring_three_times_and_after_pauses_and_lock_nobody_out() {
     let relay = relay().await;
-    let phone = Handset::pair(&relay, "ada").await;
+    let phone = AttachedPhone::pair(&relay, "ada").await;
     let home = Page { client: 9, browser: Some("home"), ..Page::default() };
     let first = opens(&relay, home).await;
     phone.offers(&relay).await;
@@ -337,7 +339,7 @@ async fn a_thousand_openings_ring_three_times_and_after_pauses_and_lock_nobody_o
 #[tokio::test(start_paused = true)]
 async fn nine_requests_in_half_an_hour_keep_their_victim_from_no_sign_in() {
     let relay = relay().await;
-    let phone = Handset::pair(&relay, "ada").await;
+    let phone = AttachedPhone::pair(&relay, "ada").await;
     let mut succeeded = 0;
     for second in 0..33 * 60_u64 {
         relay.clock.forward(1_000);
@@ -363,7 +365,7 @@ async fn no_slip_in_a_code_previews_another_ceremony_among_five_thousand() {
         policy.wrong_codes_in_a_row = u32::MAX;
     })
     .await;
-    let phone = Handset::pair(&relay, "ada").await;
+    let phone = AttachedPhone::pair(&relay, "ada").await;
     tires(&relay, &phone).await;
     for nth in 0..5_000_u32 {
         let ip = format!("10.{}.{}.1", nth % 300 / 256, nth % 300 % 256);
@@ -404,7 +406,7 @@ async fn phone_and_browser_are_compared_by_network_where_the_operator_wants_it()
         (true, "192.168.0.9", Some(SameNetwork::Unknown)),
     ] {
         let relay = relay_with(|policy| policy.same_network = is_on).await;
-        let phone = Handset::pair_at(&relay, "ada", phone_at.parse().unwrap()).await;
+        let phone = AttachedPhone::pair_at(&relay, "ada", phone_at.parse().unwrap()).await;
         let own = opens(&relay, Page { ip: Some("198.51.100.7"), ..Page::default() }).await;
         assert_eq!(stored(&relay, own.key.id).await.same_network, None, "no phone has it yet");
         phone.offers(&relay).await;
@@ -419,7 +421,7 @@ async fn phone_and_browser_are_compared_by_network_where_the_operator_wants_it()
 #[tokio::test(start_paused = true)]
 async fn of_what_does_not_ring_the_newest_three_of_a_network_are_found_by_their_codes() {
     let relay = relay().await;
-    let phone = Handset::pair(&relay, "ada").await;
+    let phone = AttachedPhone::pair(&relay, "ada").await;
     tires(&relay, &phone).await;
     let mut crowd = Vec::new();
     for nth in 0..5 {
@@ -442,7 +444,7 @@ async fn of_what_does_not_ring_the_newest_three_of_a_network_are_found_by_their_
 #[tokio::test(start_paused = true)]
 async fn a_prompt_that_a_dead_socket_took_along_is_not_counted() {
     let relay = relay().await;
-    let mut phone = Handset::pair(&relay, "ada").await;
+    let mut phone = AttachedPhone::pair(&relay, "ada").await;
     for _ in 0..10 {
         let opened = opens(&relay, Page::default()).await;
         assert_eq!(phone.sees(&relay).await.len(), 1, "written, and never acknowledged");
@@ -451,7 +453,7 @@ async fn a_prompt_that_a_dead_socket_took_along_is_not_counted() {
         relay.clock.forward(61_000);
         tokio::time::sleep(std::time::Duration::from_secs(61)).await;
         assert!(outcome(&relay, opened.key.id).await.is_some(), "it has expired");
-        phone = Handset::attach(&relay, device).await;
+        phone = AttachedPhone::attach(&relay, device).await;
         phone.sees(&relay).await;
     }
     tires(&relay, &phone).await;

@@ -5,21 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use fido_relay::app::ceremonies::CeremonyKey;
-use fido_relay::app::devices::{self, Device, UserKey};
+use fido_relay::app::devices::{self, UserKey};
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::{Event, Verdict, VerifiedAnswer};
-use fido_relay::core::prompt_limits::CodeAttempts;
 use fido_relay::ports::{
     Batch, BoxFuture, Bucket, Completion, Revision, SecurityEventKind, Store, StoreError,
 };
 use fido_relay_proto::device::NoticeEvent;
-use fido_relay_proto::http::Platform;
-use fido_relay_proto::{
-    Binding, CardId, DeviceId, NodeId, Outcome, Reason, TenantId, UnixMillis, Username,
-};
-use fido_relay_rig::phone::DeviceKey;
+use fido_relay_proto::{Binding, CardId, DeviceId, NodeId, Outcome, Reason, TenantId, Username};
 
-use crate::support::acts::{add_device, events};
+use crate::support::actions::{add_device, device, events};
 use crate::support::bare_relay::BareRelay;
 use crate::support::faulty_store::{Faults, FaultyStore};
 
@@ -77,21 +72,7 @@ async fn revision(store: &dyn Store, bucket: Bucket, key: &str) -> Revision {
 async fn a_registered_card_its_news_and_its_entry_are_one_commit_with_the_ceremonys_end() {
     let relay = BareRelay::start(Arc::new(FaultyStore::<Overtaking>::default())).await;
     let (tenant, ada) = (TenantId::default(), Username::new("ada").unwrap());
-    let device = Device {
-        id: DeviceId::from_bytes([1; 16]),
-        tenant: tenant.clone(),
-        username: ada.clone(),
-        jwk: DeviceKey::generate().unwrap().jwk().clone(),
-        name: None,
-        platform: Platform::Other,
-        push: None,
-        paired_at: UnixMillis(1_800_000_000_000),
-        revoked_at: None,
-        push_removed: None,
-        rotated: None,
-        tries: CodeAttempts::default(),
-    };
-    add_device(&*relay.store, &device).await;
+    add_device(&*relay.store, &device("ada")).await;
     let approval =
         VerifiedAnswer { cred_hash: "A".repeat(43), user_verified: None, evidence: None };
     let completion = Completion {

@@ -12,7 +12,7 @@ use fido_relay_rig::softcard::SoftCard;
 use serde_json::{Value, json};
 
 use crate::audit::lines;
-use crate::support::agreeable::{agreeable, upstream_at};
+use crate::support::accepting_server::{accepting_server, upstream_at};
 use crate::support::relay::{Initiator, TestRelay, tap};
 use crate::support::wire_phone::WirePhone;
 use crate::webhooks::receiver::Receiver;
@@ -172,7 +172,7 @@ async fn a_removed_card_is_refused_at_once_after_a_restart_and_after_a_restored_
 
 #[tokio::test]
 async fn cards_of_another_fido2_server_are_not_the_relays_to_list() {
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let relay = TestRelay::start_with(upstream_at(&upstream.url())).await;
     let bank = relay.initiator().await;
     let path = format!("{CARDS}/47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU");

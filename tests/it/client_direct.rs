@@ -7,6 +7,7 @@ use reqwest::header::HeaderValue;
 use tokio::net::TcpListener;
 use tokio::process::Command;
 
+use crate::support::child::run;
 use crate::support::fido2_server::Fido2Server;
 use crate::support::needs;
 use crate::support::relay::http;
@@ -17,16 +18,14 @@ use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 pub(crate) async fn run_sample(what: &str, base_url: &str) -> Option<Result<String, String>> {
     let python = needs::python(what)?;
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/python/client_direct.py");
-    let output = Command::new(python).arg(sample).arg(base_url).output().await.unwrap();
-    let printed = String::from_utf8(output.stdout).unwrap();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    Some(if output.status.success() { Ok(printed) } else { Err(format!("{printed}{complaint}")) })
+    let exit = run(Command::new(python).arg(sample).arg(base_url)).await;
+    Some(if exit.code == Some(0) { Ok(exit.out) } else { Err(exit.text()) })
 }
 
 #[tokio::test]
 async fn the_sample_registers_and_authenticates_at_an_independent_server() {
     let what = "the client-direct sample at an independent server";
-    let Some(server) = Fido2Server::start(what, &[]) else { return };
+    let Some(server) = Fido2Server::start(what, &[]).await else { return };
     let printed = run_sample(what, server.url()).await.unwrap().unwrap();
     assert_eq!(printed.matches("'status': 'ok'").count(), 2, "{printed}");
     assert!(printed.contains("Registration:") && printed.contains("Authentication:"));
@@ -54,7 +53,7 @@ async fn the_sample_gets_through_the_relay_to_an_external_server() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     // The origin that the sample's card signs is the one that the sample calls.
     let origin = format!("http://{}", listener.local_addr().unwrap());
-    let Some(server) = Fido2Server::start(what, &[&origin]) else { return };
+    let Some(server) = Fido2Server::start(what, &[&origin]).await else { return };
     let data = tempfile::tempdir().unwrap();
     let relay = relay(listener, data.path(), &[("FIDO_RELAY_UPSTREAM__URL", server.url())]).await;
     let printed = run_sample(what, &origin).await.unwrap().unwrap();

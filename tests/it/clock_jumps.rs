@@ -11,7 +11,7 @@ use fido_relay_proto::{AttemptId, DeviceId, NodeId, TenantId};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::support::paper_relay::PaperRelay;
+use crate::support::stub_relay::StubRelay;
 
 const DEVICE: DeviceId = DeviceId::from_bytes([1; 16]);
 const HOURS: Duration = Duration::from_secs(3 * 3600);
@@ -35,12 +35,12 @@ fn order(binding: &str) -> Value {
     json!({ "type": "authentication", "username": "ada", "binding": binding, "timeout_s": LIFE })
 }
 
-async fn load(relay: &PaperRelay, id: &str) -> Arc<Ceremony> {
+async fn load(relay: &StubRelay, id: &str) -> Arc<Ceremony> {
     let key = CeremonyKey { tenant: TenantId::default(), id: id.parse().unwrap() };
     relay.relay.ceremonies.load(&key).await.unwrap().unwrap()
 }
 
-async fn challenged(relay: &PaperRelay, id: &str) -> AttemptId {
+async fn challenged(relay: &StubRelay, id: &str) -> AttemptId {
     loop {
         if let State::Challenged(challenge) = &load(relay, id).await.state {
             return challenge.attempt;
@@ -49,7 +49,7 @@ async fn challenged(relay: &PaperRelay, id: &str) -> AttemptId {
     }
 }
 
-async fn answer(relay: &PaperRelay, id: &str, attempt: AttemptId) -> String {
+async fn answer(relay: &StubRelay, id: &str, attempt: AttemptId) -> String {
     let key = CeremonyKey { tenant: TenantId::default(), id: id.parse().unwrap() };
     let event = Event::Answer {
         device: DEVICE,
@@ -62,7 +62,7 @@ async fn answer(relay: &PaperRelay, id: &str, attempt: AttemptId) -> String {
 }
 
 /// A ceremony in this phase, whose FIDO2 server never answers again.
-async fn standing(relay: &PaperRelay, at: At) -> String {
+async fn standing(relay: &StubRelay, at: At) -> String {
     let id = match at {
         At::Offered => relay.open(&order("code")).await.0,
         At::Preparing => {
@@ -82,7 +82,7 @@ async fn standing(relay: &PaperRelay, at: At) -> String {
 }
 
 /// Waits for its end; gives the ceremony and the seconds that it took.
-async fn ends(relay: &PaperRelay, id: &str) -> (Arc<Ceremony>, u64) {
+async fn ends(relay: &StubRelay, id: &str) -> (Arc<Ceremony>, u64) {
     let started = Instant::now();
     loop {
         let ceremony = load(relay, id).await;
@@ -98,7 +98,7 @@ fn is_in_order(ceremony: &Ceremony) -> bool {
     ceremony.history.is_sorted_by_key(|fact| fact.at)
 }
 
-async fn check_end(relay: &PaperRelay, at: At, id: &str, ceremony: &Ceremony) {
+async fn check_end(relay: &StubRelay, at: At, id: &str, ceremony: &Ceremony) {
     let view = relay.read(id).await;
     let ended = (&view["status"], &view["reason"]);
     match at {
@@ -125,7 +125,7 @@ async fn check_end(relay: &PaperRelay, at: At, id: &str, ceremony: &Ceremony) {
 #[tokio::test(start_paused = true)]
 async fn a_clock_set_forward_ends_what_it_makes_overdue_within_half_a_minute() {
     for at in ALL {
-        let relay = PaperRelay::start().await;
+        let relay = StubRelay::start().await;
         let id = standing(&relay, at).await;
         relay.clock.set_forward(HOURS);
         let (ceremony, seconds) = ends(&relay, &id).await;
@@ -137,7 +137,7 @@ async fn a_clock_set_forward_ends_what_it_makes_overdue_within_half_a_minute() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_set_back_prolongs_a_ceremony_by_the_jump_and_no_more() {
     for at in ALL {
-        let relay = PaperRelay::start().await;
+        let relay = StubRelay::start().await;
         let id = standing(&relay, at).await;
         relay.clock.set_back(HOURS);
         let (ceremony, seconds) = ends(&relay, &id).await;
@@ -150,7 +150,7 @@ async fn a_clock_set_back_prolongs_a_ceremony_by_the_jump_and_no_more() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_set_back_and_right_again_leaves_no_ceremony_behind() {
     for at in ALL {
-        let relay = PaperRelay::start().await;
+        let relay = StubRelay::start().await;
         let id = standing(&relay, at).await;
         relay.clock.set_back(HOURS);
         sleep(Duration::from_secs(40)).await;
@@ -163,7 +163,7 @@ async fn a_clock_set_back_and_right_again_leaves_no_ceremony_behind() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_counts_after_the_clock_was_set_back() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let id = standing(&relay, At::Challenged).await;
     let attempt = challenged(&relay, &id).await;
     relay.clock.set_back(HOURS);
@@ -177,7 +177,7 @@ async fn an_answer_counts_after_the_clock_was_set_back() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_the_clock_made_late_is_never_handed_in() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let id = standing(&relay, At::Challenged).await;
     let attempt = challenged(&relay, &id).await;
     relay.clock.set_forward(HOURS);
@@ -190,10 +190,10 @@ async fn an_answer_that_the_clock_made_late_is_never_handed_in() {
 
 #[tokio::test(start_paused = true)]
 async fn a_verdict_counts_however_the_clock_was_set_while_it_was_under_way() {
-    let sets: [fn(&PaperRelay); 2] =
+    let sets: [fn(&StubRelay); 2] =
         [|relay| relay.clock.set_forward(HOURS), |relay| relay.clock.set_back(HOURS)];
     for set in sets {
-        let relay = PaperRelay::start().await;
+        let relay = StubRelay::start().await;
         *relay.fido.complete_takes.lock().unwrap() = Some(Duration::from_secs(5));
         let id = standing(&relay, At::Challenged).await;
         let attempt = challenged(&relay, &id).await;
@@ -209,7 +209,7 @@ async fn a_verdict_counts_however_the_clock_was_set_while_it_was_under_way() {
 
 #[tokio::test(start_paused = true)]
 async fn a_ticket_outlives_the_end_that_the_clock_brought_by_a_minute() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order("code")).await;
     let path = format!("/v1/ceremonies/{id}");
     let came = async || relay.call("GET", &path, &ticket, &Value::Null).await;
@@ -226,14 +226,8 @@ async fn a_ticket_outlives_the_end_that_the_clock_brought_by_a_minute() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idempotency_key_stands_for_one_ceremony_though_the_clock_is_set_back() {
-    let relay = PaperRelay::start().await;
-    let again = async || {
-        let headers = [("idempotency-key", "order-1")];
-        let body = order("code");
-        let came = relay.call_with("POST", "/v1/ceremonies", &relay.key, &body, &headers).await;
-        assert_eq!(came.status, 201, "{came:?}");
-        came.body["id"].as_str().unwrap().to_owned()
-    };
+    let relay = StubRelay::start().await;
+    let again = async || relay.open_under("order-1", &order("code")).await;
     let first = again().await;
     relay.clock.set_back(HOURS);
     assert_eq!(again().await, first);

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fido_relay::app::ceremonies::{CeremonyKey, DeviceIdentity};
+use fido_relay::app::devices::Device;
 use fido_relay::backends::embedded::MemoryStore;
 use fido_relay::core::ceremony::{Ceremony, Event, FactKind, State};
 use fido_relay::delivery::Connection;
@@ -17,10 +18,9 @@ use fido_relay_proto::{
     AttemptId, Binding, ConnectionId, DeviceId, Outcome, Phase, RelayFrame, TenantId, Username,
 };
 
-use crate::support::acts::add_device;
+use crate::support::actions::{add_device, device};
 use crate::support::bare_relay::BareRelay;
 use crate::support::faulty_store::{Faults, FaultyStore, refused};
-use crate::support::handset::a_device;
 
 const PHONE: DeviceId = DeviceId::from_bytes([1; 16]);
 
@@ -108,7 +108,7 @@ impl Faults for Watched {
 
 /// Ada's phone.
 async fn phone(store: &dyn Store) -> Connection {
-    add_device(store, &a_device(PHONE, "ada")).await;
+    add_device(store, &Device { id: PHONE, ..device("ada") }).await;
     let username = Username::new("ada").unwrap();
     let owner = DeviceIdentity { device: PHONE, tenant: TenantId::default(), username };
     Connection::new(ConnectionId::from_bytes([1; 16]), owner)

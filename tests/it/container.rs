@@ -7,6 +7,9 @@ use std::path::Path;
 
 use fido_relay::config::{self, Config, ConfigErrors, Upstream};
 
+#[cfg(unix)]
+use crate::support::child::{self, fido_relay};
+
 /// On this machine, and behind a proxy with TLS.
 const COMPOSE: [&str; 2] = ["docker-compose.yml", "packaging/compose.tls.yml"];
 
@@ -145,17 +148,15 @@ async fn the_data_directory_is_made_for_its_user_alone_and_doctor_is_content_wit
     std::fs::create_dir(&data).unwrap();
     for (mode, exit) in [(mode, 0), (0o755, 1)] {
         std::fs::set_permissions(&data, std::fs::Permissions::from_mode(mode)).unwrap();
-        let mut doctor = tokio::process::Command::new(env!("CARGO_BIN_EXE_fido-relay"));
-        doctor.arg("doctor").current_dir(folder.path()).env_clear();
+        let mut doctor = fido_relay(&["doctor"]);
+        doctor.current_dir(folder.path()).env_clear();
         let variables = compose_variables(COMPOSE[0]);
         let variables = variables.into_iter().filter(|(name, _)| !name.contains("MEMORY"));
         doctor.envs(variables).env("FIDO_RELAY_DATA_DIR", &data);
         // The container's ports may be taken on this machine.
         doctor.env("FIDO_RELAY_LISTEN", "127.0.0.1:0");
         doctor.env("FIDO_RELAY_ADMIN__LISTEN", "127.0.0.1:0");
-        let output = doctor.output().await.unwrap();
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert_eq!(output.status.code(), Some(exit), "{mode:o}: {text}");
+        child::run(&mut doctor).await.with_code(exit);
     }
 }
 

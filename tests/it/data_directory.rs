@@ -10,11 +10,11 @@ use fido_relay::ports::{Revocation, Revocations as _, Revoked};
 use fido_relay::serve::{
     AUDIT_DIR, Contents, DataDirectory, FIRST_START, REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE,
 };
-use fido_relay::tasks::Tasks;
 use fido_relay_proto::{DeviceId, TenantId, UnixMillis};
 use futures::future::join_all;
 use tokio::process::Command;
 
+use crate::support::child::run;
 use crate::support::child_relay::{ChildRelay, Home};
 use crate::support::relay::TestRelay;
 
@@ -61,9 +61,7 @@ async fn refused(home: &Home, arguments: &[&str]) -> String {
 }
 
 async fn refused_at(mut command: Command, arguments: &[&str]) -> String {
-    let output = command.output().await.unwrap();
-    let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+    let told = run(&mut command).await.with_code(1);
     assert!(!told.contains("panicked"), "{arguments:?}: {told}");
     told
 }
@@ -95,7 +93,7 @@ async fn a_directory_that_lacks_a_part_is_refused_and_left_as_it_is() {
                 let told = refused(&home, arguments).await;
                 let path = home.data_dir().join(part);
                 assert!(told.contains(&format!("{} is {how}", path.display())), "{told}");
-                assert!(told.contains("back from the backup"), "{told}");
+                assert!(told.contains("from the backup"), "{told}");
                 assert!(told.contains("to begin anew"), "{told}");
                 assert_eq!(snapshot(&home.data_dir()), before, "{arguments:?} at {part} {how}");
             }
@@ -105,8 +103,7 @@ async fn a_directory_that_lacks_a_part_is_refused_and_left_as_it_is() {
     // The other way on: with what is left moved away, the directory is a new one.
     let home = copy_of(&whole);
     std::fs::rename(home.data_dir(), home.data_dir().with_extension("old")).unwrap();
-    let tasks = Tasks::default();
-    ChildRelay::start(&home, &tasks).await.kill().await;
+    ChildRelay::start(&home).await.kill().await;
     assert_eq!(DataDirectory::at(&home.data_dir()).contents(), Ok(Contents::Complete));
 }
 
@@ -232,16 +229,15 @@ async fn without_a_store_and_a_relay_a_command_makes_nothing_and_names_the_direc
 async fn a_new_store_is_made_when_that_is_said_and_every_command_says_where_it_works() {
     let home = Home::new(&[]);
     let data = home.data_dir();
-    let made = home.told_by(&["client", "create", "--name", "Shop", "--new-store"]).await;
+    let made = home.run(&["client", "create", "--name", "Shop", "--new-store"]).await.text();
     assert!(made.contains("API key  rk_"), "{made}");
     let alone = format!("works on {}, where no relay runs", data.display());
     assert!(made.contains(&alone), "{made}");
-    let listed = home.told_by(&["client", "list"]).await;
+    let listed = home.run(&["client", "list"]).await.text();
     assert!(listed.contains("Shop") && listed.contains(&alone), "{listed}");
 
-    let tasks = Tasks::default();
-    let relay = ChildRelay::start(&home, &tasks).await;
-    let listed = home.told_by(&["client", "list"]).await;
+    let relay = ChildRelay::start(&home).await;
+    let listed = home.run(&["client", "list"]).await.text();
     let running = format!("works on {}, where a relay runs", data.display());
     assert!(listed.contains("Shop") && listed.contains(&running), "{listed}");
     relay.kill().await;

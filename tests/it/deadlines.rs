@@ -10,7 +10,7 @@ use fido_relay_proto::{AttemptId, DeviceId, NodeId, TenantId};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::support::paper_relay::PaperRelay;
+use crate::support::stub_relay::StubRelay;
 
 const DEVICE: DeviceId = DeviceId::from_bytes([1; 16]);
 
@@ -23,7 +23,7 @@ fn key(id: &str) -> CeremonyKey {
 }
 
 /// Waits as a backend does, and gives the view with the seconds that it took.
-async fn ends(relay: &PaperRelay, id: &str) -> (Value, f32) {
+async fn ends(relay: &StubRelay, id: &str) -> (Value, f32) {
     let started = Instant::now();
     let mut since = 0;
     loop {
@@ -39,7 +39,7 @@ async fn ends(relay: &PaperRelay, id: &str) -> (Value, f32) {
 }
 
 /// Waits until it is in this phase and gives the current attempt, if it has one.
-async fn reaches(relay: &PaperRelay, id: &str, phase: &str) -> AttemptId {
+async fn reaches(relay: &StubRelay, id: &str, phase: &str) -> AttemptId {
     while relay.read(id).await["phase"] != phase {
         sleep(Duration::from_millis(1)).await;
     }
@@ -66,7 +66,7 @@ fn close_to(seconds: f32, expected: f32) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn whatever_was_not_answered_expires_at_its_deadline_and_not_before() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let offered = relay.open(&order("code")).await.0;
     let challenged = relay.open(&order("none")).await.0;
     reaches(&relay, &challenged, "challenged").await;
@@ -87,7 +87,7 @@ async fn whatever_was_not_answered_expires_at_its_deadline_and_not_before() {
 /// Nobody looks while it expires: the relay closes it by itself.
 #[tokio::test(start_paused = true)]
 async fn it_expires_without_anybody_watching() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let id = relay.open(&order("code")).await.0;
     sleep(Duration::from_secs(31)).await;
     let ceremony = relay.relay.ceremonies.load(&key(&id)).await.unwrap().unwrap();
@@ -98,7 +98,7 @@ async fn it_expires_without_anybody_watching() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_counts_to_the_last_moment_and_its_verdict_after_it() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     *relay.fido.complete_takes.lock().unwrap() = Some(Duration::from_secs(5));
     let id = relay.open(&order("none")).await.0;
     let attempt = reaches(&relay, &id, "challenged").await;
@@ -116,7 +116,7 @@ async fn an_answer_counts_to_the_last_moment_and_its_verdict_after_it() {
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_after_the_deadline_is_never_handed_in() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let id = relay.open(&order("none")).await.0;
     let attempt = reaches(&relay, &id, "challenged").await;
     sleep(Duration::from_secs(30)).await;
@@ -128,7 +128,7 @@ async fn an_answer_after_the_deadline_is_never_handed_in() {
 
 #[tokio::test(start_paused = true)]
 async fn a_completion_without_an_answer_is_indeterminate_and_never_made_again() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     *relay.fido.complete_takes.lock().unwrap() = None;
     let id = relay.open(&order("none")).await.0;
     let attempt = reaches(&relay, &id, "challenged").await;
@@ -144,7 +144,7 @@ async fn a_completion_without_an_answer_is_indeterminate_and_never_made_again() 
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_is_cut_at_55_seconds() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let mut order = order("code");
     order["timeout_s"] = json!(600);
     let id = relay.open(&order).await.0;
@@ -157,7 +157,7 @@ async fn a_wait_is_cut_at_55_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_ticket_outlives_its_ceremony_by_a_minute() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order("code")).await;
     let path = format!("/v1/ceremonies/{id}");
     ends(&relay, &id).await;
@@ -172,7 +172,7 @@ async fn a_ticket_outlives_its_ceremony_by_a_minute() {
 
 #[tokio::test(start_paused = true)]
 async fn a_result_is_kept_for_a_day_and_then_gone() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let id = relay.open(&order("none")).await.0;
     let attempt = reaches(&relay, &id, "challenged").await;
     relay.relay.ceremonies.advance(&key(&id), answer(attempt)).await.unwrap();
@@ -188,14 +188,8 @@ async fn a_result_is_kept_for_a_day_and_then_gone() {
 
 #[tokio::test(start_paused = true)]
 async fn an_idempotency_key_stands_for_a_day() {
-    let relay = PaperRelay::start().await;
-    let again = async || {
-        let headers = [("idempotency-key", "order-1")];
-        let body = order("code");
-        let came = relay.call_with("POST", "/v1/ceremonies", &relay.key, &body, &headers).await;
-        assert_eq!(came.status, 201, "{came:?}");
-        came.body["id"].as_str().unwrap().to_owned()
-    };
+    let relay = StubRelay::start().await;
+    let again = async || relay.open_under("order-1", &order("code")).await;
     let first = again().await;
     sleep(Duration::from_secs(24 * 3600 - 60)).await;
     assert_eq!(again().await, first);
@@ -206,7 +200,7 @@ async fn an_idempotency_key_stands_for_a_day() {
 #[tokio::test(start_paused = true)]
 async fn a_pairing_token_is_void_after_ten_minutes() {
     use fido_relay_rig::phone::DeviceKey;
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let opened =
         relay.call("POST", "/v1/pairings", &relay.key, &json!({ "username": "ada" })).await;
     let token = opened.body["pairing_token"].as_str().unwrap();
@@ -222,7 +216,7 @@ async fn a_pairing_token_is_void_after_ten_minutes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_away_is_a_503_that_says_when_to_come_back() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let id = relay.open(&order("code")).await.0;
     relay.store.is_down.store(true, Ordering::Relaxed);
     let body = order("code");
@@ -253,7 +247,7 @@ async fn a_store_that_is_away_is_a_503_that_says_when_to_come_back() {
 /// What the FIDO2 server said cannot be asked again: it must wait for the store to come back.
 #[tokio::test(start_paused = true)]
 async fn neither_a_verdict_nor_a_deadline_is_lost_while_the_store_is_away() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     *relay.fido.complete_takes.lock().unwrap() = Some(Duration::from_secs(2));
     let expiring = relay.open(&order("code")).await.0;
     sleep(Duration::from_secs(25)).await;

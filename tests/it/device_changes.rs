@@ -12,28 +12,28 @@ use fido_relay_rig::phone::{
 use reqwest::Response;
 use serde_json::{Value, json};
 
+use crate::support::fixture::Fixture;
 use crate::support::relay::{TestRelay, http};
-use crate::support::scene::Scene;
 use crate::support::wire_phone::WirePhone;
 
-async fn names(scene: &Scene, username: &str) -> Vec<Option<String>> {
+async fn names(fixture: &Fixture, username: &str) -> Vec<Option<String>> {
     let path = format!("/v1/users/{username}/devices");
-    let list: DeviceList = scene.initiator.get(&path).await.json().await.unwrap();
+    let list: DeviceList = fixture.initiator.get(&path).await.json().await.unwrap();
     let name = |device: DeviceView| device.name.map(|name| name.to_string());
     list.devices.into_iter().map(name).collect()
 }
 
 #[tokio::test]
 async fn a_device_can_be_renamed_for_as_long_as_it_is_one() {
-    let scene = Scene::set().await;
-    let path = format!("/v1/devices/{}", scene.ada.device_id);
-    assert_eq!(names(&scene, "ada").await, [None]);
+    let fixture = Fixture::new().await;
+    let path = format!("/v1/devices/{}", fixture.ada.device_id);
+    assert_eq!(names(&fixture, "ada").await, [None]);
     for name in ["Ada's old phone", "Ada's old phone", "Das Telefon im Büro"] {
-        let response = scene.initiator.patch(&path, &json!({ "name": name })).await;
+        let response = fixture.initiator.patch(&path, &json!({ "name": name })).await;
         assert_eq!(response.status(), 200);
         let device: DeviceView = response.json().await.unwrap();
-        assert_eq!(device.device_id, scene.ada.device_id);
-        assert_eq!(names(&scene, "ada").await, [Some(name.to_owned())]);
+        assert_eq!(device.device_id, fixture.ada.device_id);
+        assert_eq!(names(&fixture, "ada").await, [Some(name.to_owned())]);
     }
     for body in [
         json!({}),
@@ -44,16 +44,16 @@ async fn a_device_can_be_renamed_for_as_long_as_it_is_one() {
         json!({ "name": "ada\u{202E}" }),
         json!({ "name": "x", "platform": "ios" }),
     ] {
-        let response = scene.initiator.patch(&path, &body).await;
+        let response = fixture.initiator.patch(&path, &body).await;
         assert_eq!(response.status(), 400, "{body}");
     }
-    assert_eq!(names(&scene, "ada").await, [Some("Das Telefon im Büro".to_owned())]);
-    assert_eq!(scene.initiator.delete(&path).await.status(), 204);
-    let gone = scene.initiator.patch(&path, &json!({ "name": "Ghost" })).await;
+    assert_eq!(names(&fixture, "ada").await, [Some("Das Telefon im Büro".to_owned())]);
+    assert_eq!(fixture.initiator.delete(&path).await.status(), 204);
+    let gone = fixture.initiator.patch(&path, &json!({ "name": "Ghost" })).await;
     assert_eq!(gone.status(), 404);
     for id in ["dev_AAAAAAAAAAAAAAAAAAAAAA", "nothing"] {
         let path = format!("/v1/devices/{id}");
-        let never = scene.initiator.patch(&path, &json!({ "name": "Ghost" })).await;
+        let never = fixture.initiator.patch(&path, &json!({ "name": "Ghost" })).await;
         assert_eq!(never.status(), 404, "{id}");
     }
 }
@@ -103,22 +103,22 @@ fn now_s(relay: &TestRelay) -> i64 {
 
 #[tokio::test]
 async fn the_users_other_phones_hear_that_one_was_revoked() {
-    let scene = Scene::set().await;
+    let fixture = Fixture::new().await;
     // Nothing is open for Bob.
-    let paired = scene.relay.pair(&scene.initiator, "bob").await;
+    let paired = fixture.relay.pair(&fixture.initiator, "bob").await;
     let mut phone = WirePhone::connect(paired.clone()).await;
-    let tablet = scene.relay.pair(&scene.initiator, "bob").await;
+    let tablet = fixture.relay.pair(&fixture.initiator, "bob").await;
     assert_eq!(phone.notice().await.event, NoticeEvent::DevicePaired);
     let path = format!("/v1/devices/{}", tablet.device_id);
-    assert_eq!(scene.initiator.delete(&path).await.status(), 204);
+    assert_eq!(fixture.initiator.delete(&path).await.status(), 204);
     let notice = phone.notice().await;
     assert_eq!(notice.event, NoticeEvent::DeviceRevoked);
     assert_eq!(notice.device_id, Some(tablet.device_id));
     // And the one that is left hears nothing of its own end, nor does the next one of what was before.
     let path = format!("/v1/devices/{}", paired.device_id);
-    assert_eq!(scene.initiator.delete(&path).await.status(), 204);
+    assert_eq!(fixture.initiator.delete(&path).await.status(), 204);
     assert_eq!(phone.end().await.0, Some(4403));
-    let next = scene.relay.pair(&scene.initiator, "bob").await;
+    let next = fixture.relay.pair(&fixture.initiator, "bob").await;
     let mut next = WirePhone::connect(next).await;
     next.hears_nothing().await;
 }
@@ -136,8 +136,8 @@ async fn welcomed(paired: &Paired) -> Result<(), Option<u16>> {
 
 #[tokio::test]
 async fn after_a_rotation_the_new_key_counts_and_the_old_one_authenticates_nothing() {
-    let scene = Scene::set().await;
-    let (relay, old) = (&scene.relay, &scene.ada);
+    let fixture = Fixture::new().await;
+    let (relay, old) = (&fixture.relay, &fixture.ada);
     let key = DeviceKey::generate().unwrap();
     let new = phone::rotate_key(old, &key).await.unwrap();
     assert_eq!(new.device_id, old.device_id);
@@ -158,7 +158,7 @@ async fn after_a_rotation_the_new_key_counts_and_the_old_one_authenticates_nothi
     assert_eq!(stolen.status(), 401);
     assert_eq!(welcomed(&new).await, Ok(()));
     // It outlives a restart.
-    let scene_relay = scene.relay.restart().await;
+    let scene_relay = fixture.relay.restart().await;
     assert_eq!(welcomed(old).await, Err(Some(4401)));
     assert_eq!(welcomed(&new).await, Ok(()));
     drop(scene_relay);
@@ -166,8 +166,8 @@ async fn after_a_rotation_the_new_key_counts_and_the_old_one_authenticates_nothi
 
 #[tokio::test]
 async fn a_rotation_that_was_overtaken_cannot_be_used_again() {
-    let scene = Scene::set().await;
-    let (relay, first) = (&scene.relay, &scene.ada);
+    let fixture = Fixture::new().await;
+    let (relay, first) = (&fixture.relay, &fixture.ada);
     let key = DeviceKey::generate().unwrap();
     // First to second and back again, and then somebody repeats what led to the second.
     let mut there = Exchange::new(relay, first, &key);
@@ -184,13 +184,13 @@ async fn a_rotation_that_was_overtaken_cannot_be_used_again() {
 
 #[tokio::test]
 async fn whatever_is_wrong_with_a_rotation_the_answer_is_the_same_and_the_key_stays() {
-    let scene = Scene::set().await;
-    let (relay, ada) = (&scene.relay, &scene.ada);
+    let fixture = Fixture::new().await;
+    let (relay, ada) = (&fixture.relay, &fixture.ada);
     let (key, other) = (DeviceKey::generate().unwrap(), DeviceKey::generate().unwrap());
-    let bob = relay.pair(&scene.initiator, "bob").await;
-    let revoked = relay.pair(&scene.initiator, "bob").await;
+    let bob = relay.pair(&fixture.initiator, "bob").await;
+    let revoked = relay.pair(&fixture.initiator, "bob").await;
     let path = format!("/v1/devices/{}", revoked.device_id);
-    assert_eq!(scene.initiator.delete(&path).await.status(), 204);
+    assert_eq!(fixture.initiator.delete(&path).await.status(), 204);
     let good = || Exchange::new(relay, ada, &key);
     let with = |change: &dyn Fn(&mut Exchange)| {
         let mut exchange = good();
@@ -286,33 +286,33 @@ async fn whatever_is_wrong_with_a_rotation_the_answer_is_the_same_and_the_key_st
 
 #[tokio::test]
 async fn of_two_keys_at_once_one_takes_the_place_of_the_old_one() {
-    let scene = Scene::set().await;
+    let fixture = Fixture::new().await;
     let keys: Vec<_> = (0..20).map(|_| DeviceKey::generate().unwrap()).collect();
     let tries = keys.iter().map(|key| async {
-        let body = Exchange::new(&scene.relay, &scene.ada, key).body();
-        post(&scene.relay, &body).await.status().as_u16()
+        let body = Exchange::new(&fixture.relay, &fixture.ada, key).body();
+        post(&fixture.relay, &body).await.status().as_u16()
     });
     let tries = futures::future::join_all(tries).await;
     assert_eq!(tries.iter().filter(|status| **status == 200).count(), 1, "{tries:?}");
     assert_eq!(tries.iter().filter(|status| **status == 401).count(), 19, "{tries:?}");
     let won = tries.iter().position(|status| *status == 200).unwrap();
-    let new = Paired { key: keys[won].clone(), ..scene.ada.clone() };
+    let new = Paired { key: keys[won].clone(), ..fixture.ada.clone() };
     assert_eq!(welcomed(&new).await, Ok(()));
 }
 
 /// The whole way, by the simulated phone: the running socket is asked for a proof at once.
 #[tokio::test]
 async fn a_phone_that_takes_a_new_key_signs_again_on_its_running_socket_and_comes_back_with_it() {
-    let scene = Scene::set().await;
-    let relay = &scene.relay;
-    let mut phone = relay.connect(scene.ada.clone(), Faults::none()).await;
+    let fixture = Fixture::new().await;
+    let relay = &fixture.relay;
+    let mut phone = relay.connect(fixture.ada.clone(), Faults::none()).await;
     phone.handle.rotate_key().await;
     phone.until(|event| matches!(event, PhoneEvent::KeyRotated)).await;
     phone.until(|event| matches!(event, PhoneEvent::Reauthenticated)).await;
-    assert_eq!(welcomed(&scene.ada).await, Err(Some(4401)), "the old key counts no more");
+    assert_eq!(welcomed(&fixture.ada).await, Err(Some(4401)), "the old key counts no more");
     // The proof was good: the same socket still carries a ceremony to its end.
     let order = json!({ "type": "authentication", "username": "ada" });
-    let opened = scene.initiator.open(&order).await;
+    let opened = fixture.initiator.open(&order).await;
     let offered = |event: &PhoneEvent| matches!(event, PhoneEvent::Offered { offer, .. } if offer.ceremony_id == opened.id);
     phone.until(offered).await;
     phone.handle.break_socket().await;
@@ -322,11 +322,11 @@ async fn a_phone_that_takes_a_new_key_signs_again_on_its_running_socket_and_come
 /// Whoever sits on a socket by the old key loses it within the time that a proof may take.
 #[tokio::test]
 async fn a_socket_that_cannot_sign_with_the_new_key_is_closed() {
-    let scene = Scene::set().await;
-    let mut thief = WirePhone::connect(scene.ada.clone()).await;
+    let fixture = Fixture::new().await;
+    let mut thief = WirePhone::connect(fixture.ada.clone()).await;
     thief.offer().await;
     let key = DeviceKey::generate().unwrap();
-    phone::rotate_key(&scene.ada, &key).await.unwrap();
+    phone::rotate_key(&fixture.ada, &key).await.unwrap();
     let RelayFrame::Reauth { nonce, .. } = thief.next().await else { panic!("no reauth") };
     let paired = thief.paired.clone();
     thief.socket.prove(&paired.key, paired.device_id, &nonce).await.unwrap();
@@ -340,8 +340,8 @@ fn hourly(config: &mut fido_relay::config::Config) {
 
 #[tokio::test]
 async fn each_hour_the_device_signs_again_in_place_and_the_socket_stays() {
-    let scene = Scene::set_with(hourly).await;
-    let mut phone = WirePhone::connect(scene.ada.clone()).await;
+    let fixture = Fixture::with(hourly).await;
+    let mut phone = WirePhone::connect(fixture.ada.clone()).await;
     let offer = phone.offer().await;
     let mut nonces = std::collections::HashSet::new();
     for _ in 0..3 {
@@ -355,7 +355,7 @@ async fn each_hour_the_device_signs_again_in_place_and_the_socket_stays() {
         phone.hears_nothing().await;
     }
     // Nothing is shown twice for it, and what was shown can still be answered.
-    phone.claim(offer.ceremony_id, scene.open.code.as_ref().unwrap()).await;
+    phone.claim(offer.ceremony_id, fixture.open.code.as_ref().unwrap()).await;
     assert_eq!(phone.challenge().await.offer.ceremony_id, offer.ceremony_id);
 }
 
@@ -364,9 +364,9 @@ type Forgery<'a> = dyn Fn(&Paired, &str) -> String + 'a;
 
 #[tokio::test]
 async fn a_wrong_proof_in_place_ends_the_socket() {
-    let scene = Scene::set_with(hourly).await;
-    let relay = &scene.relay;
-    let bob = relay.pair(&scene.initiator, "bob").await;
+    let fixture = Fixture::with(hourly).await;
+    let relay = &fixture.relay;
+    let bob = relay.pair(&fixture.initiator, "bob").await;
     let wrong: [(&str, &Forgery<'_>); 5] = [
         ("another key", &|paired, nonce| {
             let key = DeviceKey::generate().unwrap();
@@ -385,15 +385,15 @@ async fn a_wrong_proof_in_place_ends_the_socket() {
         ("nothing", &|_, _| String::new()),
     ];
     for (name, proof) in wrong {
-        let mut phone = WirePhone::connect(scene.ada.clone()).await;
+        let mut phone = WirePhone::connect(fixture.ada.clone()).await;
         phone.offer().await;
         let RelayFrame::Reauth { nonce, .. } = phone.next().await else { panic!("no reauth") };
-        let proof = proof(&scene.ada, &nonce);
+        let proof = proof(&fixture.ada, &nonce);
         let auth = json!({ "type": "auth", "proof": proof }).to_string();
         phone.socket.send_text(auth).await.unwrap();
         assert_eq!(phone.end().await, (Some(4401), "reauth_failed".to_owned()), "{name}");
     }
-    let mut silent = WirePhone::connect(scene.ada.clone()).await;
+    let mut silent = WirePhone::connect(fixture.ada.clone()).await;
     silent.offer().await;
     let RelayFrame::Reauth { .. } = silent.next().await else { panic!("no reauth") };
     assert_eq!(silent.end().await, (Some(4401), "reauth_failed".to_owned()));
@@ -401,11 +401,11 @@ async fn a_wrong_proof_in_place_ends_the_socket() {
 
 #[tokio::test]
 async fn earlier_devices_are_told_of_a_new_one_at_once_or_when_they_come_back() {
-    let scene = Scene::set().await;
-    let relay = &scene.relay;
-    let mut here = WirePhone::connect(scene.ada.clone()).await;
+    let fixture = Fixture::new().await;
+    let relay = &fixture.relay;
+    let mut here = WirePhone::connect(fixture.ada.clone()).await;
     here.offer().await;
-    let second = relay.pair(&scene.initiator, "ada").await;
+    let second = relay.pair(&fixture.initiator, "ada").await;
     let notice = here.notice().await;
     assert_eq!(
         (notice.event, notice.device_id),
@@ -416,7 +416,7 @@ async fn earlier_devices_are_told_of_a_new_one_at_once_or_when_they_come_back() 
     // The new one is not told of itself, and not of what was before it.
     let mut new = WirePhone::connect(second.clone()).await;
     new.offer().await;
-    let third = relay.pair(&scene.initiator, "ada").await;
+    let third = relay.pair(&fixture.initiator, "ada").await;
     for phone in [&mut here, &mut new] {
         let notice = phone.notice().await;
         assert_eq!(notice.device_id, Some(third.device_id));
@@ -433,47 +433,47 @@ async fn earlier_devices_are_told_of_a_new_one_at_once_or_when_they_come_back() 
     assert_eq!(told[0], told[1]);
     assert_eq!(told[0].0, notice.notice_id);
     // Somebody else's device is nobody's news.
-    relay.pair(&scene.initiator, "bob").await;
+    relay.pair(&fixture.initiator, "bob").await;
     here.socket.send_text("{}").await.unwrap();
     assert!(matches!(here.next().await, RelayFrame::Error { .. }));
 }
 
 #[tokio::test]
 async fn earlier_devices_are_told_of_a_new_key_once_however_often_it_is_asked_for() {
-    let scene = Scene::set().await;
-    let second = scene.relay.pair(&scene.initiator, "ada").await;
-    let mut witness = scene.relay.connect(second, Faults::none()).await;
+    let fixture = Fixture::new().await;
+    let second = fixture.relay.pair(&fixture.initiator, "ada").await;
+    let mut witness = fixture.relay.connect(second, Faults::none()).await;
     let key = DeviceKey::generate().unwrap();
-    let body = Exchange::new(&scene.relay, &scene.ada, &key).body();
+    let body = Exchange::new(&fixture.relay, &fixture.ada, &key).body();
     for _ in 0..3 {
-        assert_eq!(post(&scene.relay, &body).await.status(), 200);
+        assert_eq!(post(&fixture.relay, &body).await.status(), 200);
     }
-    let third = scene.relay.pair(&scene.initiator, "ada").await;
+    let third = fixture.relay.pair(&fixture.initiator, "ada").await;
     let mut told = Vec::new();
     while told.len() < 2 {
         let event = witness.until(|event| matches!(event, PhoneEvent::Noticed(_))).await;
         let PhoneEvent::Noticed(notice) = event else { unreachable!() };
         told.push((notice.event, notice.device_id));
     }
-    let rotated = (NoticeEvent::DeviceKeyRotated, Some(scene.ada.device_id));
+    let rotated = (NoticeEvent::DeviceKeyRotated, Some(fixture.ada.device_id));
     assert_eq!(told, [rotated, (NoticeEvent::DevicePaired, Some(third.device_id))]);
 }
 
 #[tokio::test]
 async fn a_key_is_exchanged_with_a_relay_that_answers_and_for_a_device_that_is_paired() {
-    let scene = Scene::set().await;
-    let url = phone::key_url(&scene.ada.socket_url);
-    assert_eq!(url, format!("{}/v1/device/key", scene.relay.url()));
-    let mut nowhere = scene.ada.clone();
+    let fixture = Fixture::new().await;
+    let url = phone::key_url(&fixture.ada.socket_url);
+    assert_eq!(url, format!("{}/v1/device/key", fixture.relay.url()));
+    let mut nowhere = fixture.ada.clone();
     nowhere.socket_url = "ws://127.0.0.1:1/v1/device/socket".to_owned();
     let lost = phone::rotate_key(&nowhere, &DeviceKey::generate().unwrap()).await;
     assert!(matches!(lost, Err(PairingError::Unreachable(_))), "{lost:?}");
     // A revoked phone is told no more than that its proof is not accepted.
-    let path = format!("/v1/devices/{}", scene.ada.device_id);
-    let mut ada = scene.relay.connect(scene.ada.clone(), Faults::none()).await;
-    assert_eq!(scene.initiator.delete(&path).await.status(), 204);
+    let path = format!("/v1/devices/{}", fixture.ada.device_id);
+    let mut ada = fixture.relay.connect(fixture.ada.clone(), Faults::none()).await;
+    assert_eq!(fixture.initiator.delete(&path).await.status(), 204);
     let stopped = |event: &PhoneEvent| matches!(event, PhoneEvent::Stopped(StopReason::Revoked));
     ada.until(stopped).await;
-    let refused = phone::rotate_key(&scene.ada, &DeviceKey::generate().unwrap()).await;
+    let refused = phone::rotate_key(&fixture.ada, &DeviceKey::generate().unwrap()).await;
     assert!(matches!(refused, Err(PairingError::Refused { status: 401, .. })), "{refused:?}");
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::support::fixture::Fixture;
 use crate::support::origins::not_listed;
 use crate::support::raw_socket::{FIN, PING, RawSocket, UPGRADE, frame};
-use crate::support::scene::Scene;
 
 const LISTED: &str = "https://app.example.com";
 
@@ -22,8 +22,8 @@ fn without(name: &str) -> Vec<(&'static str, &'static str)> {
 
 #[tokio::test]
 async fn no_spelling_of_an_origin_opens_the_socket_but_the_listed_one() {
-    let scene = Scene::set_with(|config| config.device_origins = vec![LISTED.to_owned()]).await;
-    let own = scene.relay.url();
+    let fixture = Fixture::with(|config| config.device_origins = vec![LISTED.to_owned()]).await;
+    let own = fixture.relay.url();
     for lines in not_listed(LISTED, &own) {
         let headers: Vec<_> = lines.iter().map(|origin| ("Origin", origin.as_str())).collect();
         let (_, head) = RawSocket::ask(&own, &with(&headers)).await;
@@ -34,13 +34,13 @@ async fn no_spelling_of_an_origin_opens_the_socket_but_the_listed_one() {
     }
     let (_, head) = RawSocket::ask(&own, &with(&[("Origin", LISTED)])).await;
     assert_eq!(head.status, 101);
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 #[tokio::test]
 async fn what_is_no_proper_upgrade_is_told_what_is_spoken_here() {
-    let scene = Scene::set().await;
-    let url = scene.relay.url();
+    let fixture = Fixture::new().await;
+    let url = fixture.relay.url();
     let cases = [
         ("nothing at all", vec![]),
         ("no subprotocol", without("Sec-WebSocket-Protocol")),
@@ -71,19 +71,19 @@ async fn what_is_no_proper_upgrade_is_told_what_is_spoken_here() {
         let (_, head) = RawSocket::ask_by(method, &url, &UPGRADE).await;
         assert_ne!(head.status, 101, "{method}");
     }
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 #[tokio::test]
 async fn neither_compression_nor_cookies_have_any_effect() {
-    let scene = Scene::set().await;
+    let fixture = Fixture::new().await;
     let offers = with(&[
         ("Sec-WebSocket-Extensions", "permessage-deflate; client_max_window_bits"),
         ("Cookie", "session=canary7Q; device=canary7Q"),
         ("Authorization", "Bearer canary7Q"),
         ("Sec-WebSocket-Protocol", "chat, fido-relay.v1"),
     ]);
-    let (mut socket, head) = RawSocket::ask(&scene.relay.url(), &offers).await;
+    let (mut socket, head) = RawSocket::ask(&fixture.relay.url(), &offers).await;
     assert_eq!(head.status, 101);
     assert_eq!(head.header("sec-websocket-extensions"), None);
     assert_eq!(head.header("set-cookie"), None);
@@ -91,7 +91,7 @@ async fn neither_compression_nor_cookies_have_any_effect() {
     // RFC 6455 section 1.3 has this very pair.
     assert_eq!(head.header("sec-websocket-accept"), Some("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="));
     socket.hello().await;
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 /// Short enough to wait for, long enough for a busy machine.
@@ -103,14 +103,14 @@ fn hurried(config: &mut fido_relay::config::Config) {
 
 #[tokio::test]
 async fn a_socket_without_auth_in_time_is_closed_whatever_else_it_does() {
-    let scene = Scene::set_with(hurried).await;
+    let fixture = Fixture::with(hurried).await;
     let too_late = (4408, "auth_too_late".to_owned());
-    let mut silent = RawSocket::upgraded(&scene.relay.url()).await;
+    let mut silent = RawSocket::upgraded(&fixture.relay.url()).await;
     silent.hello().await;
-    let mut pinging = RawSocket::upgraded(&scene.relay.url()).await;
+    let mut pinging = RawSocket::upgraded(&fixture.relay.url()).await;
     pinging.hello().await;
     pinging.send(&frame(FIN | PING, b"here")).await;
-    let mut dribbling = RawSocket::upgraded(&scene.relay.url()).await;
+    let mut dribbling = RawSocket::upgraded(&fixture.relay.url()).await;
     dribbling.hello().await;
     // The start of a frame that never comes.
     dribbling.send(&frame(FIN | 1, b"{\"type\":\"auth\"}")[..9]).await;
@@ -118,16 +118,16 @@ async fn a_socket_without_auth_in_time_is_closed_whatever_else_it_does() {
     assert_eq!(dribbling.closes().await, too_late);
     assert_eq!(pinging.closes().await, too_late);
     // The limit is for strangers alone.
-    let limit = scene.relay.running.config().limits.accept_to_auth;
-    let mut device = scene.raw_ada().await;
+    let limit = fixture.relay.running.config().limits.accept_to_auth;
+    let mut device = fixture.raw_ada().await;
     tokio::time::timeout(limit * 2, device.next()).await.expect_err("nothing happens to a device");
     drop(device);
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 #[tokio::test]
 async fn connections_that_say_nothing_or_never_finish_are_hung_up_on() {
-    let scene = Scene::set_with(hurried).await;
+    let fixture = Fixture::with(hurried).await;
     let beginnings: [(&str, &[u8]); 9] = [
         ("nothing", b""),
         ("one byte", b"G"),
@@ -141,7 +141,7 @@ async fn connections_that_say_nothing_or_never_finish_are_hung_up_on() {
     ];
     let mut sockets = Vec::new();
     for (name, beginning) in beginnings {
-        let mut socket = RawSocket::tcp(&scene.relay.url()).await;
+        let mut socket = RawSocket::tcp(&fixture.relay.url()).await;
         socket.send(beginning).await;
         sockets.push((name, socket));
     }
@@ -150,13 +150,13 @@ async fn connections_that_say_nothing_or_never_finish_are_hung_up_on() {
         let hung_up = tokio::time::timeout(limit, socket.hung_up()).await;
         assert!(hung_up.is_ok(), "{name}: it is still held");
     }
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 /// Each byte restarts the clock of whoever only waits for the next one.
 #[tokio::test]
 async fn a_dribbling_peer_is_hung_up_on_too() {
-    let scene = Scene::set_with(hurried).await;
+    let fixture = Fixture::with(hurried).await;
     let body = format!("{:>200}", json!({ "pairing_token": "x" }));
     let header =
         "GET /healthz HTTP/1.1\r\nHost: relay\r\nX-Long: ".to_owned() + "a".repeat(400).as_str();
@@ -165,7 +165,7 @@ async fn a_dribbling_peer_is_hung_up_on_too() {
          Content-Length: 4000\r\n\r\n{body}"
     );
     for (name, ahead, text) in [("headers", 0, &header), ("a body", 110, &with_body)] {
-        let mut socket = RawSocket::tcp(&scene.relay.url()).await;
+        let mut socket = RawSocket::tcp(&fixture.relay.url()).await;
         socket.send(&text.as_bytes()[..ahead]).await;
         let mut bytes = text.as_bytes()[ahead..].iter().cycle();
         let mut pace = tokio::time::interval(Duration::from_millis(50));
@@ -179,5 +179,5 @@ async fn a_dribbling_peer_is_hung_up_on_too() {
             assert!(started.elapsed() < Duration::from_secs(15), "{name}: it is still held");
         }
     }
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use self::jws::{
     ORDER, b64, jws, jws_of_texts, other_s, resigned, sign, sign_der, with_loose_bits,
 };
-use crate::support::agreeable::{agreeable, upstream_at};
+use crate::support::accepting_server::{accepting_server, upstream_at};
 use crate::support::raw_socket::{Heard, RawSocket, text};
 use crate::support::relay::TestRelay;
 use crate::support::wire_phone::WirePhone;
@@ -394,7 +394,7 @@ async fn answer_to(url: &str, proof: impl FnOnce(&str) -> String) -> Heard {
 
 #[tokio::test]
 async fn every_bad_proof_ends_the_socket_in_the_same_words() {
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let relay = TestRelay::start_with(upstream_at(&upstream.url())).await;
     let (cast, _open) = cast(&relay).await;
     let forgeries = forgeries();
@@ -415,7 +415,7 @@ async fn every_bad_proof_ends_the_socket_in_the_same_words() {
 /// Phones make both halves of the signatures; whoever refuses one refuses every second phone.
 #[tokio::test]
 async fn both_forms_of_a_signature_are_welcome() {
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let relay = TestRelay::start_with(upstream_at(&upstream.url())).await;
     let (cast, _open) = cast(&relay).await;
     for _ in 0..4 {
@@ -429,7 +429,7 @@ async fn both_forms_of_a_signature_are_welcome() {
 /// A phone's clock may be anything, and an app may say more than it must.
 #[tokio::test]
 async fn neither_the_phones_clock_nor_further_claims_keep_it_out() {
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let relay = TestRelay::start_with(upstream_at(&upstream.url())).await;
     let (cast, _open) = cast(&relay).await;
     for (claim, value) in [
@@ -452,7 +452,7 @@ async fn neither_the_phones_clock_nor_further_claims_keep_it_out() {
 /// A relay in between gets a nonce of ours and a phone that signs what it dialled: another URL.
 #[tokio::test]
 async fn a_proof_for_a_relay_in_between_is_worth_nothing_here() {
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let (ours, theirs) = (
         TestRelay::start_with(upstream_at(&upstream.url())).await,
         TestRelay::start_with(upstream_at(&upstream.url())).await,

@@ -5,10 +5,10 @@ use fido_relay_proto::limits::{FRAME_AFTER_AUTH, FRAME_BEFORE_AUTH};
 use fido_relay_proto::{CeremonyId, Outcome};
 use serde_json::{Value, json};
 
+use crate::support::fixture::Fixture;
 use crate::support::raw_socket::{
     BINARY, CLOSE, CONTINUATION, FIN, Heard, PING, RawSocket, TEXT, UPGRADE, frame, header, text,
 };
-use crate::support::scene::Scene;
 use crate::support::wire_phone::WirePhone;
 
 const RSV: [u8; 3] = [0x40, 0x20, 0x10];
@@ -66,25 +66,25 @@ fn framing_faults() -> Vec<(&'static str, Vec<u8>, u16)> {
 
 #[tokio::test]
 async fn what_is_no_websocket_is_closed_with_the_code_for_it_by_strangers_and_devices_alike() {
-    let scene = Scene::set().await;
+    let fixture = Fixture::new().await;
     for (name, bytes, code) in framing_faults() {
-        let mut stranger = RawSocket::upgraded(&scene.relay.url()).await;
+        let mut stranger = RawSocket::upgraded(&fixture.relay.url()).await;
         stranger.hello().await;
         stranger.send(&bytes).await;
         let as_stranger = stranger.closes().await;
-        let mut device = scene.raw_ada().await;
+        let mut device = fixture.raw_ada().await;
         device.send(&bytes).await;
         let as_device = device.closes().await;
         assert_eq!(as_stranger, as_device, "{name}");
         assert_eq!(as_device.0, code, "{name}: {as_device:?}");
     }
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 #[tokio::test]
 async fn sixteen_parts_are_a_message() {
-    let scene = Scene::set().await;
-    let mut device = scene.raw_ada().await;
+    let fixture = Fixture::new().await;
+    let mut device = fixture.raw_ada().await;
     let frame = |first, part: &[u8]| frame(first, part);
     let unknown = br#"{"type":"none"} "#;
     assert_eq!(unknown.len(), 16);
@@ -114,7 +114,7 @@ async fn sixteen_parts_are_a_message() {
 
 #[tokio::test]
 async fn a_stranger_may_send_one_auth_frame_and_nothing_else() {
-    let scene = Scene::set().await;
+    let fixture = Fixture::new().await;
     let deep = format!(r#"{{"type":"auth","proof":"x","x":{}{}}}"#, "[".repeat(9), "]".repeat(9));
     let wide: Vec<_> = (0..65).map(|key| format!(r#""k{key}":0"#)).collect();
     let frames = [
@@ -133,27 +133,28 @@ async fn a_stranger_may_send_one_auth_frame_and_nothing_else() {
         r#"{"type":"auth","proof":"x"} {}"#.to_owned(),
         r#"{"type":"AUTH","proof":"x"}"#.to_owned(),
         r#"{"type":"no_such_type"}"#.to_owned(),
-        json!({ "type": "ack", "ceremony_id": scene.open.id, "of": "offer" }).to_string(),
-        json!({ "type": "claim", "ceremony_id": scene.open.id, "code": scene.open.code })
+        json!({ "type": "ack", "ceremony_id": fixture.open.id, "of": "offer" }).to_string(),
+        json!({ "type": "claim", "ceremony_id": fixture.open.id, "code": fixture.open.code })
             .to_string(),
-        json!({ "type": "decline", "ceremony_id": scene.open.id, "reason": "not_me" }).to_string(),
+        json!({ "type": "decline", "ceremony_id": fixture.open.id, "reason": "not_me" })
+            .to_string(),
         deep,
         format!(r#"{{"type":"auth","proof":"x",{}}}"#, wide.join(",")),
         " ".repeat(FRAME_BEFORE_AUTH),
     ];
     for frame in &frames {
-        let mut socket = RawSocket::upgraded(&scene.relay.url()).await;
+        let mut socket = RawSocket::upgraded(&fixture.relay.url()).await;
         socket.hello().await;
         socket.send(&text(frame)).await;
         assert_eq!(socket.closes().await, (4401, "unauthenticated".to_owned()), "{frame}");
     }
     // One byte more than an `auth` may have.
-    let mut socket = RawSocket::upgraded(&scene.relay.url()).await;
+    let mut socket = RawSocket::upgraded(&fixture.relay.url()).await;
     socket.hello().await;
     socket.send(&text(&" ".repeat(FRAME_BEFORE_AUTH + 1))).await;
     assert_eq!(socket.closes().await.0, 1009);
     // As many pings as a device may send, and one more.
-    let mut socket = RawSocket::upgraded(&scene.relay.url()).await;
+    let mut socket = RawSocket::upgraded(&fixture.relay.url()).await;
     socket.hello().await;
     socket.send(&text(r#"{"type":"ping","id":"x"}"#).repeat(200)).await;
     let end = loop {
@@ -165,27 +166,27 @@ async fn a_stranger_may_send_one_auth_frame_and_nothing_else() {
     };
     assert_eq!(end, (4401, "unauthenticated".to_owned()));
     // And a flood of WebSocket pings.
-    let mut socket = RawSocket::upgraded(&scene.relay.url()).await;
+    let mut socket = RawSocket::upgraded(&fixture.relay.url()).await;
     socket.hello().await;
     socket.send(&frame(FIN | PING, b"").repeat(50)).await;
     assert_eq!(socket.closes().await, (4401, "unauthenticated".to_owned()));
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 /// A size that a stranger announces is refused by the limit for strangers, before its bytes come.
 #[tokio::test]
 async fn a_stranger_is_not_read_for_longer_than_an_auth_frame() {
-    let scene = Scene::set().await;
-    let mut socket = RawSocket::upgraded(&scene.relay.url()).await;
+    let fixture = Fixture::new().await;
+    let mut socket = RawSocket::upgraded(&fixture.relay.url()).await;
     socket.hello().await;
     socket.send(&header(FIN | TEXT, FRAME_BEFORE_AUTH + 1, true)).await;
     assert_eq!(socket.closes().await.0, 1009);
-    let mut socket = RawSocket::upgraded(&scene.relay.url()).await;
+    let mut socket = RawSocket::upgraded(&fixture.relay.url()).await;
     socket.hello().await;
     socket.send(&frame(TEXT, &[b' '; FRAME_BEFORE_AUTH])).await;
     socket.send(&header(FIN | CONTINUATION, 1, true)).await;
     assert_eq!(socket.closes().await.0, 1009);
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 /// The next frame, with pings and pongs of WebSocket left out.
@@ -201,20 +202,20 @@ async fn next_frame(socket: &mut RawSocket) -> Value {
 
 #[tokio::test]
 async fn a_ping_frame_is_answered_before_and_after_welcome() {
-    let scene = Scene::set_with(|config| {
+    let fixture = Fixture::with(|config| {
         // No frame is earned back while the test runs.
         config.limits.frames_per_s = 1;
         config.limits.frames_burst = 10;
     })
     .await;
-    let mut socket = RawSocket::upgraded(&scene.relay.url()).await;
+    let mut socket = RawSocket::upgraded(&fixture.relay.url()).await;
     let nonce = socket.hello().await;
     let ping = |id: &str| text(&json!({ "type": "ping", "id": id }).to_string());
     let pong = |id: &str| json!({ "type": "pong", "id": id });
     socket.send(&ping("before auth")).await;
     assert_eq!(next_frame(&mut socket).await, pong("before auth"));
     let proof =
-        scene.ada.key.auth_proof(&scene.ada.socket_url, &nonce, scene.ada.device_id).unwrap();
+        fixture.ada.key.auth_proof(&fixture.ada.socket_url, &nonce, fixture.ada.device_id).unwrap();
     socket.send(&text(&json!({ "type": "auth", "proof": proof }).to_string())).await;
     let longest = "\u{e9}".repeat(64);
     socket.send(&ping(&longest)).await;
@@ -234,18 +235,18 @@ async fn a_ping_frame_is_answered_before_and_after_welcome() {
         assert_eq!(next_frame(&mut socket).await, pong("again"));
     }
     assert_eq!(next_frame(&mut socket).await["code"], "slow_down");
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 #[tokio::test]
 async fn a_device_that_floods_is_told_to_slow_down_and_then_closed() {
-    let scene = Scene::set_with(|config| {
+    let fixture = Fixture::with(|config| {
         // No frame is earned back while the test runs.
         config.limits.frames_per_s = 1;
         config.limits.frames_burst = 10;
     })
     .await;
-    let mut device = scene.raw_ada().await;
+    let mut device = fixture.raw_ada().await;
     device.send(&text(r#"{"type":"no_such_type"}"#).repeat(40)).await;
     let mut codes = Vec::new();
     let end = loop {
@@ -264,14 +265,14 @@ async fn a_device_that_floods_is_told_to_slow_down_and_then_closed() {
     let slow = codes.iter().position(|code| code == "slow_down").unwrap();
     assert!((10..=12).contains(&slow), "the burst is served: {codes:?}");
     assert_eq!(codes[slow..], ["slow_down"; 4], "the fifth policy error closes");
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 #[tokio::test]
 async fn malformed_frames_are_told_in_band_and_the_fifth_within_a_minute_closes() {
-    let scene = Scene::set().await;
-    let mut device = scene.raw_ada().await;
-    let id = scene.open.id;
+    let fixture = Fixture::new().await;
+    let mut device = fixture.raw_ada().await;
+    let id = fixture.open.id;
     let malformed = [
         "not JSON".to_owned(),
         json!({ "type": "ack", "ceremony_id": "cer_x", "of": "offer" }).to_string(),
@@ -293,7 +294,7 @@ async fn malformed_frames_are_told_in_band_and_the_fifth_within_a_minute_closes(
     }
     device.send(&text(last)).await;
     assert_eq!(device.closes().await, (1008, "policy_errors".to_owned()));
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 /// Every frame about a ceremony, as an app would send it.
@@ -317,11 +318,11 @@ fn frames_about(id: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn a_frame_about_another_users_ceremony_is_answered_as_about_none() {
-    let scene = Scene::set().await;
-    let bob = scene.relay.pair(&scene.initiator, "bob").await;
+    let fixture = Fixture::new().await;
+    let bob = fixture.relay.pair(&fixture.initiator, "bob").await;
     let mut bob = WirePhone::connect(bob).await;
     let never = CeremonyId::from_bytes([5; 16]).to_string();
-    let ada = scene.open.id.to_string();
+    let ada = fixture.open.id.to_string();
     for (unknown, foreign) in frames_about(&never).iter().zip(frames_about(&ada)) {
         let mut answers = Vec::new();
         for (frame, id) in [(unknown, &never), (&foreign, &ada)] {
@@ -333,67 +334,67 @@ async fn a_frame_about_another_users_ceremony_is_answered_as_about_none() {
         assert_eq!(answers[0], answers[1]);
     }
     bob.hears_nothing().await;
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 #[tokio::test]
 async fn a_newer_socket_replaces_the_old_one_and_outlives_it() {
-    let scene = Scene::set().await;
-    let mut sockets = vec![WirePhone::connect(scene.ada.clone()).await];
-    assert_eq!(sockets[0].offer().await.ceremony_id, scene.open.id);
+    let fixture = Fixture::new().await;
+    let mut sockets = vec![WirePhone::connect(fixture.ada.clone()).await];
+    assert_eq!(sockets[0].offer().await.ceremony_id, fixture.open.id);
     for _ in 0..4 {
-        let mut newer = WirePhone::connect(scene.ada.clone()).await;
-        assert_eq!(newer.offer().await.ceremony_id, scene.open.id);
+        let mut newer = WirePhone::connect(fixture.ada.clone()).await;
+        assert_eq!(newer.offer().await.ceremony_id, fixture.open.id);
         let mut older = sockets.pop().unwrap();
         assert_eq!(older.end().await, (Some(4409), "replaced".to_owned()));
         sockets.push(newer);
     }
     // The old ones are gone; what comes next reaches the newest.
     let order = json!({ "type": "authentication", "username": "ada" });
-    let opened = scene.initiator.open(&order).await;
+    let opened = fixture.initiator.open(&order).await;
     let newest = sockets.last_mut().unwrap();
     assert_eq!(newest.offer().await.ceremony_id, opened.id);
-    let cancelled = scene.initiator.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
+    let cancelled = fixture.initiator.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
     assert_eq!(cancelled.status(), 200);
     assert_eq!(newest.closed().await, (opened.id, Outcome::Cancelled, None));
-    let mut before = WirePhone::connect(scene.ada.clone()).await;
+    let mut before = WirePhone::connect(fixture.ada.clone()).await;
     assert_eq!(newest.end().await, (Some(4409), "replaced".to_owned()));
-    assert_eq!(before.offer().await.ceremony_id, scene.open.id);
+    assert_eq!(before.offer().await.ceremony_id, fixture.open.id);
     drop(before);
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 #[tokio::test]
 async fn a_revoked_device_is_closed_within_seconds_and_never_comes_back() {
-    let scene = Scene::set().await;
-    let lost = scene.relay.pair(&scene.initiator, "ada").await;
+    let fixture = Fixture::new().await;
+    let lost = fixture.relay.pair(&fixture.initiator, "ada").await;
     let mut phone = WirePhone::connect(lost.clone()).await;
-    assert_eq!(phone.offer().await.ceremony_id, scene.open.id);
+    assert_eq!(phone.offer().await.ceremony_id, fixture.open.id);
     let path = format!("/v1/devices/{}", lost.device_id);
-    assert_eq!(scene.initiator.delete(&path).await.status(), 204);
+    assert_eq!(fixture.initiator.delete(&path).await.status(), 204);
     let limit = std::time::Duration::from_secs(5);
     let end = tokio::time::timeout(limit, phone.end()).await.expect("closed within 5 s");
     assert_eq!(end, (Some(4403), "revoked".to_owned()));
-    let mut socket = RawSocket::upgraded(&scene.relay.url()).await;
+    let mut socket = RawSocket::upgraded(&fixture.relay.url()).await;
     let nonce = socket.hello().await;
     let proof = lost.key.auth_proof(&lost.socket_url, &nonce, lost.device_id).unwrap();
     socket.send(&text(&json!({ "type": "auth", "proof": proof }).to_string())).await;
     assert_eq!(socket.closes().await, (4401, "unauthenticated".to_owned()));
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 /// Its proof may be looked at before the revocation and its socket taken in after it.
 #[tokio::test]
 async fn a_device_revoked_while_it_authenticates_does_not_slip_in() {
-    let scene = Scene::set().await;
+    let fixture = Fixture::new().await;
     for round in 0..20 {
-        let lost = scene.relay.pair(&scene.initiator, &format!("user-{round}")).await;
-        let mut socket = RawSocket::upgraded(&scene.relay.url()).await;
+        let lost = fixture.relay.pair(&fixture.initiator, &format!("user-{round}")).await;
+        let mut socket = RawSocket::upgraded(&fixture.relay.url()).await;
         let nonce = socket.hello().await;
         let proof = lost.key.auth_proof(&lost.socket_url, &nonce, lost.device_id).unwrap();
         let auth = text(&json!({ "type": "auth", "proof": proof }).to_string());
         let path = format!("/v1/devices/{}", lost.device_id);
-        let (revoked, ()) = tokio::join!(scene.initiator.delete(&path), socket.send(&auth));
+        let (revoked, ()) = tokio::join!(fixture.initiator.delete(&path), socket.send(&auth));
         assert_eq!(revoked.status(), 204);
         let end = loop {
             match socket.next().await {
@@ -405,19 +406,19 @@ async fn a_device_revoked_while_it_authenticates_does_not_slip_in() {
         };
         assert!(matches!(end, 4401 | 4403), "round {round}: {end}");
     }
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 /// Were they all put into the outbox at once, it would overflow, and the phone never come in.
 #[tokio::test]
 async fn a_phone_that_returns_to_more_ceremonies_than_its_outbox_holds_is_shown_all() {
-    let scene = Scene::set().await;
-    let mut open = vec![scene.open.id];
+    let fixture = Fixture::new().await;
+    let mut open = vec![fixture.open.id];
     for _ in 0..50 {
         let order = json!({ "type": "authentication", "username": "ada" });
-        open.push(scene.initiator.open(&order).await.id);
+        open.push(fixture.initiator.open(&order).await.id);
     }
-    let mut phone = WirePhone::connect(scene.ada.clone()).await;
+    let mut phone = WirePhone::connect(fixture.ada.clone()).await;
     let mut shown = Vec::new();
     for _ in &open {
         shown.push(phone.offer().await.ceremony_id);
@@ -430,8 +431,8 @@ async fn a_phone_that_returns_to_more_ceremonies_than_its_outbox_holds_is_shown_
 
 #[tokio::test]
 async fn twenty_strangers_of_one_address_fill_it_until_one_goes_or_is_known() {
-    let scene = Scene::set().await;
-    let url = scene.relay.url();
+    let fixture = Fixture::new().await;
+    let url = fixture.relay.url();
     let mut strangers = Vec::new();
     for _ in 0..20 {
         strangers.push(RawSocket::upgraded(&url).await);
@@ -443,7 +444,7 @@ async fn twenty_strangers_of_one_address_fill_it_until_one_goes_or_is_known() {
     // Who is known is no stranger any more.
     let mut device = strangers.pop().unwrap();
     let nonce = device.hello().await;
-    let proof = scene.ada.key.auth_proof(&scene.ada.socket_url, &nonce, scene.ada.device_id);
+    let proof = fixture.ada.key.auth_proof(&fixture.ada.socket_url, &nonce, fixture.ada.device_id);
     device.send(&text(&json!({ "type": "auth", "proof": proof.unwrap() }).to_string())).await;
     let Heard::Text(welcome) = device.next().await else { panic!("no welcome") };
     assert!(welcome.contains("welcome"), "{welcome}");
@@ -455,5 +456,5 @@ async fn twenty_strangers_of_one_address_fill_it_until_one_goes_or_is_known() {
     while RawSocket::ask(&url, &UPGRADE).await.1.status == 429 {
         tokio::task::yield_now().await;
     }
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }

@@ -2,16 +2,14 @@
 //! webhooks, a simulated phone and card.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use fido_relay_rig::phone::PhoneEvent;
 use reqwest::header::{COOKIE, HOST, SET_COOKIE};
 use reqwest::{RequestBuilder, Response};
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
-use crate::flask_example::bank::serve;
+use crate::support::child::{ChildProcess, run};
 use crate::support::needs;
 use crate::support::own_port::OwnPort;
 use crate::support::relay::{Initiator, TestPhone, TestRelay, http};
@@ -73,8 +71,7 @@ fn application(python: &Path, relay: &TestRelay, initiator: &Initiator, data: &P
         .env("FIDO_RELAY_URL", relay.url())
         .env("FIDO_RELAY_API_KEY", &initiator.key)
         .env("BANK_DATABASE", data)
-        .env("BANK_SECRET_KEY", "a secret of the test's own, and long enough for Django")
-        .kill_on_drop(true);
+        .env("BANK_SECRET_KEY", "a secret of the test's own, and long enough for Django");
     program
 }
 
@@ -112,9 +109,8 @@ async fn webhook_and_reconciler_settle_approved_payments() {
     let mut program = application(&python, &relay, &initiator, &data);
     let key = made["keys"][0]["public_key"].as_str().unwrap();
     program.env("BANK_WEBHOOK_KEYS", key).args([&port.address.to_string(), "ada"]);
-    program.stderr(Stdio::piped());
-    let (mut process, url) = serve(program).await;
-    let mut log = BufReader::new(process.stderr.take().unwrap()).lines();
+    let mut process = ChildProcess::start(&mut program);
+    let url = process.prints("open: ").await;
 
     let mut browser = Browser { url: url.clone(), ..Browser::default() };
     browser.told(browser.get("/")).await;
@@ -143,22 +139,21 @@ async fn webhook_and_reconciler_settle_approved_payments() {
     let (status, told) = browser.told(browser.post("/payments", &fields)).await;
     assert_eq!(status, 201, "{told}");
     confirm(&mut phone, &told).await;
-    while !log.next_line().await.unwrap().unwrap().ends_with("payment 1: succeeded") {}
+    assert_eq!(process.logs("payment 1: succeeded").await, "");
     assert_eq!(forged.get("/payments/1").send().await.unwrap().status(), 404);
 
     // Neither page nor webhook: the reconciler does.
     let (_, told) = browser.told(browser.post("/payments", &fields)).await;
-    process.kill().await.unwrap();
+    process.kill().await;
     confirm(&mut phone, &told).await;
-    let settled = application(&python, &relay, &initiator, &data).arg("settle").output().await;
-    let said = String::from_utf8(settled.unwrap().stderr).unwrap();
+    let said = run(application(&python, &relay, &initiator, &data).arg("settle")).await.err;
     assert!(said.contains("payment 2: succeeded") && !said.contains("payment 1"), "{said}");
 
     // What is settled needs no relay, and without one nothing new is decided.
     let mut program = application(&python, &relay, &initiator, &data);
     program.args(["127.0.0.1:0", "ada"]);
-    let (_process, url) = serve(program).await;
-    browser.url = url;
+    let mut process = ChildProcess::start(&mut program);
+    browser.url = process.prints("open: ").await;
     let (_config, _place) = relay.stop().await;
     for payment in ["/payments/1", "/payments/2"] {
         let told = browser.told(browser.get(payment)).await;

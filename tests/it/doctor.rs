@@ -8,32 +8,25 @@ use std::sync::Arc;
 use fido_relay::app::clients::{Client, NewClient};
 use fido_relay::app::devices::Device;
 use fido_relay::backends::embedded::{FileStore, RevocationList, SystemClock};
-use fido_relay::core::prompt_limits::CodeAttempts;
 use fido_relay::ports::{
     Bucket, Clock as _, Revision, Revocation, Revocations as _, Revoked, Store,
 };
 use fido_relay::serve::{REVOCATIONS_FILE, SEAL_KEY_FILE, STORE_FILE};
-use fido_relay_proto::http::Platform;
-use fido_relay_proto::{DeviceId, PlainText, TenantId, Username};
-use fido_relay_rig::phone::DeviceKey;
-use tempfile::TempDir;
-use tokio::process::Command;
+use fido_relay_proto::{PlainText, TenantId};
 
-use crate::support::acts::add_device;
+use crate::support::actions::{add_device, device};
+use crate::support::child::{Exit, run};
+use crate::support::child_relay::Home;
 use crate::support::relay::TestRelay;
 use crate::support::scripted_upstream::ScriptedUpstream;
 
 /// A machine to look at.
-struct Machine {
-    directory: TempDir,
-    variables: Vec<(&'static str, String)>,
-}
+struct Machine(Home);
 
 impl Machine {
     /// Nothing is there yet; any port will do.
     fn fresh() -> Self {
-        let listen = ("FIDO_RELAY_LISTEN", "127.0.0.1:0".to_owned());
-        Self { directory: tempfile::tempdir().unwrap(), variables: vec![listen] }
+        Self(Home::new(&[]))
     }
 
     /// A relay ran here and was stopped.
@@ -46,52 +39,39 @@ impl Machine {
     }
 
     fn data_dir(&self) -> std::path::PathBuf {
-        self.directory.path().join("data")
+        self.0.data_dir()
     }
 
-    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.variables.push((name, value.into()));
+    fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.0.set(name, value);
         self
     }
 
-    async fn doctor(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
-        command.arg("doctor").args(arguments).current_dir(self.directory.path()).env_clear();
-        let output = command.envs(self.variables.iter().cloned()).output().await.unwrap();
-        let text = [output.stdout, output.stderr].concat();
-        (output.status.code(), String::from_utf8(text).unwrap())
-    }
-
-    /// Another command, which succeeds.
-    async fn runs(&self, arguments: &[&str]) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
-        command.args(arguments).current_dir(self.directory.path()).env_clear();
-        let output = command.envs(self.variables.iter().cloned()).output().await.unwrap();
-        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert!(output.status.success(), "{arguments:?}: {text}");
-        text
+    /// Runs a command, which finds the data directory by its default.
+    async fn run(&self, arguments: &[&str]) -> Exit {
+        run(self.0.command(arguments).env_remove("FIDO_RELAY_DATA_DIR")).await
     }
 
     #[track_caller]
     fn is_well(&self) -> impl Future<Output = String> + '_ {
         let caller = std::panic::Location::caller();
         async move {
-            let (code, text) = self.doctor(&[]).await;
-            assert!(code == Some(0) && !text.contains("WRONG"), "{caller}: {code:?}\n{text}");
+            let exit = self.run(&["doctor"]).await;
+            let text = exit.text();
+            assert!(exit.code == Some(0) && !text.contains("WRONG"), "{caller}: {text}");
             text
         }
     }
 
     /// Exactly one thing is wrong: this, with this remedy.
     async fn ails(&self, wrong: &str, remedy: &str) {
-        let (code, text) = self.doctor(&[]).await;
-        assert_eq!(code, Some(1), "{text}");
+        let text = self.run(&["doctor"]).await.with_code(1);
         assert_eq!(text.matches("WRONG").count(), 1, "{text}");
         let (_, rest) = text.split_once("WRONG").unwrap();
         let (found, rest) = rest.split_once("\n         → ").unwrap();
         assert!(found.contains(wrong), "{wrong} is not in {found}\n{text}");
         assert!(rest.lines().next().unwrap().contains(remedy), "{remedy} is not advised\n{text}");
-        assert!(text.contains("1 thing is wrong"), "{text}");
+        assert!(text.contains("1 problem found"), "{text}");
     }
 }
 
@@ -106,7 +86,7 @@ async fn a_fresh_machine_is_well_and_stays_untouched() {
     for ok in ["configuration:", "data directory:", "space:", "store:", "clock:", "upstream:"] {
         assert!(text.contains(&format!("ok       {ok}")), "{ok} is missing in\n{text}");
     }
-    assert_eq!(std::fs::read_dir(machine.directory.path()).unwrap().count(), 0);
+    assert_eq!(std::fs::read_dir(machine.0.path()).unwrap().count(), 0);
 }
 
 #[tokio::test]
@@ -114,7 +94,7 @@ async fn a_store_that_a_relay_left_is_well_and_holds_the_same_afterwards() {
     let machine = Machine::used().await;
     let text = machine.is_well().await;
     assert!(text.contains("a record was on the disk in"), "{text}");
-    assert!(text.contains("opens what this store has sealed"), "{text}");
+    assert!(text.contains("decrypts this store's keys"), "{text}");
     let store = FileStore::open(&machine.data_dir().join(STORE_FILE), &[]).unwrap();
     let keys = store.list(Bucket::Keys, "").await.unwrap();
     let names: Vec<_> = keys.iter().map(|(name, _)| name.as_str()).collect();
@@ -141,15 +121,15 @@ async fn a_client_of_an_earlier_version_that_is_believed_without_the_scope_is_na
     let remedy = format!("fido-relay client change {id} --prior-auth true");
     assert!(text.contains("warning  clients:") && text.contains(says), "{text}");
     assert!(text.contains(&remedy), "{text}");
-    let listed = machine.runs(&["client", "list"]).await;
-    assert!(listed.contains("believed without prior_auth:assert"), "{listed}");
+    let listed = machine.run(&["client", "list"]).await.with_code(0);
+    assert!(listed.contains("counts without the scope prior_auth:assert"), "{listed}");
 
-    machine.runs(&["client", "change", &id.to_string(), "--prior-auth", "false"]).await;
-    machine.runs(&["client", "change", &id.to_string(), "--code-alone", "false"]).await;
+    machine.run(&["client", "change", &id.to_string(), "--prior-auth", "false"]).await.with_code(0);
+    machine.run(&["client", "change", &id.to_string(), "--code-alone", "false"]).await.with_code(0);
     let text = machine.is_well().await;
     assert!(!text.contains(says), "{text}");
-    let listed = machine.runs(&["client", "list"]).await;
-    assert!(!listed.contains("believed") && listed.contains("code_alone = false"), "{listed}");
+    let listed = machine.run(&["client", "list"]).await.with_code(0);
+    assert!(!listed.contains("prior_auth:assert") && listed.contains("code_alone = false"), "{listed}");
 }
 
 #[tokio::test]
@@ -157,8 +137,7 @@ async fn every_mistake_of_the_configuration_is_told() {
     let machine = Machine::fresh()
         .with("FIDO_RELAY_NO_SUCH_KEY", "1")
         .with("FIDO_RELAY_UPSTREAM__URL", "not a URL");
-    let (code, text) = machine.doctor(&[]).await;
-    assert_eq!(code, Some(1), "{text}");
+    let text = machine.run(&["doctor"]).await.with_code(1);
     assert_eq!(text.matches("WRONG    configuration:").count(), 2, "{text}");
     for named in ["FIDO_RELAY_NO_SUCH_KEY", "FIDO_RELAY_UPSTREAM__URL", "2 things are wrong"] {
         assert!(text.contains(named), "{named} is missing in\n{text}");
@@ -169,18 +148,8 @@ async fn every_mistake_of_the_configuration_is_told() {
 async fn what_the_operator_allowed_against_advice_is_a_warning() {
     let machine = Machine::fresh()
         .with("FIDO_RELAY_PUBLIC_URL", "http://relay.example.com")
-        .with("FIDO_RELAY_ALLOW_PLAINTEXT", "true");
-    let machine = Machine {
-        variables: machine
-            .variables
-            .into_iter()
-            .map(|(name, value)| match name {
-                "FIDO_RELAY_LISTEN" => (name, "0.0.0.0:0".to_owned()),
-                _ => (name, value),
-            })
-            .collect(),
-        ..machine
-    };
+        .with("FIDO_RELAY_ALLOW_PLAINTEXT", "true")
+        .with("FIDO_RELAY_LISTEN", "0.0.0.0:0");
     let text = machine.is_well().await;
     assert!(text.contains("warning  configuration: allow_plaintext"), "{text}");
 }
@@ -188,8 +157,8 @@ async fn what_the_operator_allowed_against_advice_is_a_warning() {
 #[tokio::test]
 async fn a_data_directory_that_cannot_be_made_is_told() {
     let machine = Machine::fresh();
-    std::fs::write(machine.directory.path().join("data"), "").unwrap();
-    machine.ails("is no directory", "move it away").await;
+    std::fs::write(machine.0.path().join("data"), "").unwrap();
+    machine.ails("is not a directory", "move it away").await;
 }
 
 #[tokio::test]
@@ -203,7 +172,7 @@ async fn whatever_others_can_reach_is_told_with_the_command_that_ends_it() {
     ] {
         let right = std::fs::metadata(&path).unwrap().permissions().mode();
         set_mode(&path, wide);
-        let wrong = format!("others can reach {} (mode {wide:04o})", relative(&path));
+        let wrong = format!("other users can access {} (mode {wide:04o})", relative(&path));
         machine.ails(&wrong, remedy).await;
         set_mode(&path, right);
     }
@@ -219,8 +188,7 @@ fn relative(path: &Path) -> String {
 #[tokio::test]
 async fn too_little_space_is_told() {
     let machine = Machine::used().await;
-    let (code, text) = machine.doctor(&["--min-free-mb", "1000000000"]).await;
-    assert_eq!(code, Some(1), "{text}");
+    let text = machine.run(&["doctor", "--min-free-mb", "1000000000"]).await.with_code(1);
     assert!(text.contains("MiB are free, 1000000000 are wanted"), "{text}");
     assert!(text.contains("→ free space"), "{text}");
 }
@@ -238,7 +206,7 @@ async fn a_sealing_key_that_is_missing_or_another_is_told_and_none_is_made() {
     let path = machine.data_dir().join(SEAL_KEY_FILE);
     let right = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    machine.ails("seal.key is missing", "seal.key back from the backup").await;
+    machine.ails("seal.key is missing", "restore seal.key from the backup of these files").await;
     assert!(!path.exists(), "the doctor made a key");
     for (text, wrong) in [("short", "32 bytes in base64url"), (&"A".repeat(43), "another sealing")]
     {
@@ -254,20 +222,8 @@ async fn a_sealing_key_that_is_missing_or_another_is_told_and_none_is_made() {
 async fn a_clock_behind_what_is_stored_is_told() {
     let machine = Machine::used().await;
     let store = FileStore::open(&machine.data_dir().join(STORE_FILE), &[]).unwrap();
-    let device = Device {
-        id: DeviceId::from_bytes([1; 16]),
-        tenant: TenantId::default(),
-        username: Username::new("ada").unwrap(),
-        jwk: DeviceKey::generate().unwrap().jwk().clone(),
-        name: None,
-        platform: Platform::Other,
-        push: None,
-        paired_at: SystemClock.now().plus_secs(3_600),
-        revoked_at: None,
-        push_removed: None,
-        rotated: None,
-        tries: CodeAttempts::default(),
-    };
+    let paired_at = SystemClock.now().plus_secs(3_600);
+    let device = Device { paired_at, ..device("ada") };
     add_device(&store, &device).await;
     drop(store);
     machine.ails("s ahead of this clock", "set it").await;
@@ -278,20 +234,7 @@ async fn devices_that_a_restored_store_brought_back_and_a_damaged_list_of_them_a
     let machine = Machine::used().await;
     let path = machine.data_dir().join(REVOCATIONS_FILE);
     let store = FileStore::open(&machine.data_dir().join(STORE_FILE), &[]).unwrap();
-    let device = Device {
-        id: DeviceId::from_bytes([1; 16]),
-        tenant: TenantId::default(),
-        username: Username::new("ada").unwrap(),
-        jwk: DeviceKey::generate().unwrap().jwk().clone(),
-        name: None,
-        platform: Platform::Other,
-        push: None,
-        paired_at: SystemClock.now(),
-        revoked_at: None,
-        push_removed: None,
-        rotated: None,
-        tries: CodeAttempts::default(),
-    };
+    let device = Device { paired_at: SystemClock.now(), ..device("ada") };
     add_device(&store, &device).await;
     let (what, at) = (Revoked::Device(device.id), device.paired_at);
     let revocation = Revocation { tenant: device.tenant.clone(), what, at };
@@ -307,7 +250,7 @@ async fn devices_that_a_restored_store_brought_back_and_a_damaged_list_of_them_a
 #[tokio::test]
 async fn a_fido2_server_that_is_not_there_is_told() {
     let nobody = ScriptedUpstream::refusing();
-    let machine = Machine::fresh().with("FIDO_RELAY_UPSTREAM__URL", nobody.url());
+    let machine = Machine::fresh().with("FIDO_RELAY_UPSTREAM__URL", &nobody.url());
     machine.ails(&format!("the FIDO2 server at {}", nobody.url()), "start it").await;
 }
 
@@ -320,15 +263,16 @@ async fn attestation_roots_that_cannot_be_read_are_told() {
 #[tokio::test]
 async fn an_address_that_another_program_has_is_told() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut machine = Machine::fresh();
-    machine.variables[0].1 = other.local_addr().unwrap().to_string();
+    let listen = other.local_addr().unwrap().to_string();
+    let machine = Machine::fresh().with("FIDO_RELAY_LISTEN", &listen);
     machine.ails("cannot listen on", "stop the program that listens there").await;
 }
 
 #[tokio::test]
 async fn an_address_of_another_machine_is_told() {
-    let mut machine = Machine::fresh().with("FIDO_RELAY_ALLOW_PLAINTEXT", "true");
-    machine.variables[0].1 = "203.0.113.7:8080".to_owned();
+    let machine = Machine::fresh()
+        .with("FIDO_RELAY_ALLOW_PLAINTEXT", "true")
+        .with("FIDO_RELAY_LISTEN", "203.0.113.7:8080");
     machine.ails("cannot listen on", "the address must be this machine's").await;
 }
 
@@ -336,7 +280,7 @@ async fn an_address_of_another_machine_is_told() {
 async fn a_relay_of_another_directory_at_this_address_is_not_to_be_stopped() {
     let relay = TestRelay::start().await;
     let address = relay.url().replace("http://", "");
-    let machine = Machine::fresh().with("FIDO_RELAY_LISTEN", address);
+    let machine = Machine::fresh().with("FIDO_RELAY_LISTEN", &address);
     machine.ails("a relay answers at", "give this command that relay's --config").await;
 }
 
@@ -344,7 +288,7 @@ async fn a_relay_of_another_directory_at_this_address_is_not_to_be_stopped() {
 async fn a_proxy_that_speaks_no_tls_is_told() {
     let plain = TestRelay::start().await;
     let machine =
-        Machine::fresh().with("FIDO_RELAY_PUBLIC_URL", plain.url().replacen("http", "https", 1));
+        Machine::fresh().with("FIDO_RELAY_PUBLIC_URL", &plain.url().replacen("http", "https", 1));
     machine.ails("cannot be dialled", "a certificate for this name").await;
 }
 
@@ -352,17 +296,17 @@ async fn a_proxy_that_speaks_no_tls_is_told() {
 async fn a_public_url_that_cannot_be_reached_from_here_is_a_warning() {
     let nobody = ScriptedUpstream::refusing();
     let url = nobody.url().replacen("http", "https", 1);
-    let text = Machine::fresh().with("FIDO_RELAY_PUBLIC_URL", url).is_well().await;
+    let text = Machine::fresh().with("FIDO_RELAY_PUBLIC_URL", &url).is_well().await;
     assert!(text.contains("warning  public_url:"), "{text}");
 }
 
 #[tokio::test]
 async fn a_running_relay_answers_for_its_store_and_tells_when_it_is_not_ready() {
-    let mut machine = Machine::fresh();
+    let machine = Machine::fresh();
     let data_dir = machine.data_dir();
     let relay = TestRelay::start_with(|config| config.data_dir = data_dir).await;
     let listen = relay.running.config().listen.to_string();
-    machine.variables[0].1.clone_from(&listen);
+    let machine = machine.with("FIDO_RELAY_LISTEN", &listen);
     machine.ails("in use by another process", "restart it").await;
 
     relay.running.serve_admin().unwrap();
@@ -371,10 +315,10 @@ async fn a_running_relay_answers_for_its_store_and_tells_when_it_is_not_ready() 
     assert!(text.contains("the running relay has it open, is ready, and has 1 client"), "{text}");
 
     let elsewhere = ScriptedUpstream::refusing();
-    machine.variables[0].1 = elsewhere.address().to_string();
+    let machine = machine.with("FIDO_RELAY_LISTEN", &elsewhere.address().to_string());
     machine.ails("a relay has it open, but no relay answers", "another configuration").await;
 
-    machine.variables[0].1 = listen;
+    let machine = machine.with("FIDO_RELAY_LISTEN", &listen);
     relay.running.tasks().draining().cancel();
     machine.ails("the running relay is not ready", "look at its log").await;
 }

@@ -4,46 +4,43 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use tempfile::TempDir;
-use tokio::process::Command;
-
 use crate::support::authority::{Authority, put};
+use crate::support::child::run;
+use crate::support::child_relay::Home;
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 use crate::support::tls_front::TlsFront;
 
 /// A directory with an authority's certificate and a client's, and a server to put a front before.
 struct Place {
     authority: Authority,
-    directory: TempDir,
+    home: Home,
     server: ScriptedUpstream,
 }
 
 impl Place {
     fn new() -> Self {
-        let (authority, directory) = (Authority::new(), tempfile::tempdir().unwrap());
-        put(directory.path(), "ca.pem", &authority.certificate.pem());
+        let (authority, home) = (Authority::new(), Home::new(&[]));
+        put(home.path(), "ca.pem", &authority.certificate.pem());
         let (certificate, key) = authority.pair();
-        put(directory.path(), "client.pem", &certificate);
-        put(directory.path(), "client.key", &key);
+        put(home.path(), "client.pem", &certificate);
+        put(home.path(), "client.key", &key);
         let mode = std::fs::Permissions::from_mode(0o600);
-        std::fs::set_permissions(directory.path().join("client.key"), mode).unwrap();
+        std::fs::set_permissions(home.path().join("client.key"), mode).unwrap();
         let server = ScriptedUpstream::listening(|_, _| Reply::Answer(Answer::json(404, "{}")));
-        Self { authority, directory, server }
+        Self { authority, home, server }
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        self.home.path().join(name)
     }
 
     async fn doctor(&self, url: &str, keys: &[(&str, &str)], more: &[(&str, &str)]) -> String {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
-        command.arg("doctor").current_dir(self.directory.path()).env_clear();
-        command.env("FIDO_RELAY_LISTEN", "127.0.0.1:0").env("FIDO_RELAY_UPSTREAM__URL", url);
+        let mut command = self.home.command(&["doctor"]);
+        command.env("FIDO_RELAY_UPSTREAM__URL", url);
         for (key, file) in keys {
             command.env(format!("FIDO_RELAY_UPSTREAM__{key}"), self.file(file));
         }
-        let output = command.envs(more.iter().copied()).output().await.unwrap();
-        String::from_utf8(output.stdout).unwrap()
+        run(command.envs(more.iter().copied())).await.out
     }
 }
 
@@ -82,12 +79,7 @@ async fn each_way_in_which_tls_fails_is_named_with_its_remedy() {
             "refuses the client certificate",
             "renew upstream.",
         ),
-        (
-            open.url(),
-            &[("CA_FILE", "absent")],
-            "upstream.ca_file: ",
-            "the files that upstream names",
-        ),
+        (open.url(), &[("CA_FILE", "absent")], "upstream.ca_file: ", "the files of upstream.*"),
     ] {
         let text = place.doctor(url, keys, &[]).await;
         let (_, finding) = text.split_once(" upstream: the FIDO2 server at ").unwrap();
@@ -106,7 +98,7 @@ async fn each_way_in_which_tls_fails_is_named_with_its_remedy() {
 async fn a_key_or_headers_that_everybody_can_read_are_told() {
     let place = Place::new();
     let front = TlsFront::before(place.server.address(), place.authority.pair(), None).await;
-    put(place.directory.path(), "headers", "X-Api-Key: canary");
+    put(place.home.path(), "headers", "X-Api-Key: canary");
     let keys = [CA, CERT, KEY, ("HEADERS_FILE", "headers")];
     for (file, wide) in [("client.key", true), ("headers", true), ("headers", false)] {
         let mode = |mode| {

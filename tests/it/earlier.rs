@@ -3,7 +3,6 @@
 //! one for each release; every later version opens all of them.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 
 use fido_relay::ports::{Bucket, Clock, Store as _};
@@ -14,8 +13,10 @@ use fido_relay_rig::phone::Codes;
 use fido_relay_rig::phone::{Faults, Phone, PhoneEvent, PhoneState, StoredCard};
 use fido_relay_rig::softcard::SoftCard;
 use serde_json::{Value, json};
+use tokio::process::Command;
 use tokio::time::Instant;
 
+use crate::support::child::run;
 use crate::support::child_relay::Home;
 use crate::support::needs;
 use crate::support::relay::{Initiator, TestPhone, http};
@@ -42,17 +43,15 @@ struct Earlier {
 }
 
 impl Earlier {
-    fn unpacked(version: &str) -> Option<Self> {
+    async fn unpacked(version: &str) -> Option<Self> {
         let python = needs::python("opening what earlier versions left")?;
         let archives = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/earlier");
         let home = Home::new(&[]);
         let data = home.data_dir();
         let directory = data.parent().unwrap();
-        let unpack = Command::new(python)
-            .args(["-m", "tarfile", "-e"])
-            .args([&archives.join(format!("{version}.tar.gz")), directory])
-            .status();
-        assert!(unpack.unwrap().success());
+        let mut unpack = Command::new(python);
+        unpack.args(["-m", "tarfile", "-e"]).arg(archives.join(format!("{version}.tar.gz")));
+        run(unpack.arg(directory)).await.stdout();
         let told = std::fs::read(directory.join("told.json")).unwrap();
         Some(Self { told: serde_json::from_slice(&told).unwrap(), home })
     }
@@ -126,7 +125,7 @@ async fn what_had_ended_is_as_it_was(earlier: &Earlier, initiator: &Initiator) {
 #[tokio::test]
 async fn every_record_of_an_earlier_version_is_read_and_says_what_it_is_due_for() {
     for version in VERSIONS {
-        let Some(earlier) = Earlier::unpacked(version) else { return };
+        let Some(earlier) = Earlier::unpacked(version).await else { return };
         let store = DataDirectory::at(&earlier.home.data_dir()).open().unwrap();
         let rules = serve::due_rules();
         // Buckets that version 0.1.0 did not have yet.
@@ -150,7 +149,7 @@ async fn every_record_of_an_earlier_version_is_read_and_says_what_it_is_due_for(
 #[tokio::test]
 async fn an_earlier_version_s_directory_is_served_as_it_was_and_goes_on() {
     for version in VERSIONS {
-        let Some(earlier) = Earlier::unpacked(version) else { return };
+        let Some(earlier) = Earlier::unpacked(version).await else { return };
         let (running, initiator) = earlier.served(SECOND).await;
         what_had_ended_is_as_it_was(&earlier, &initiator).await;
         for (path, before) in earlier.told["get"].as_object().unwrap() {
@@ -226,16 +225,14 @@ async fn is_found_whole(earlier: &Earlier) {
     std::fs::write(&jwks, published.to_string()).unwrap();
     let jwks = jwks.to_str().unwrap();
     for arguments in [&["doctor"][..], &["audit", "verify", "--jwks", jwks]] {
-        let output = earlier.home.command(arguments).output().await.unwrap();
-        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-        assert!(output.status.success(), "{arguments:?}: {said}");
+        earlier.home.run(arguments).await.stdout();
     }
 }
 
 #[tokio::test]
 async fn what_an_earlier_version_left_open_ends_at_once_when_its_time_is_over() {
     for version in VERSIONS {
-        let Some(earlier) = Earlier::unpacked(version) else { return };
+        let Some(earlier) = Earlier::unpacked(version).await else { return };
         let (running, initiator) = earlier.served(3600 * SECOND).await;
         what_had_ended_is_as_it_was(&earlier, &initiator).await;
         for (id, view) in earlier.ceremonies().filter(|(_, view)| !is_closed(view)) {
@@ -253,7 +250,7 @@ async fn what_an_earlier_version_left_open_ends_at_once_when_its_time_is_over() 
 #[tokio::test]
 async fn what_an_earlier_version_kept_for_a_time_is_removed_after_it_and_nothing_else() {
     for version in VERSIONS {
-        let Some(earlier) = Earlier::unpacked(version) else { return };
+        let Some(earlier) = Earlier::unpacked(version).await else { return };
         let (running, _) = earlier.served(SECOND).await;
         let lasting = [Bucket::Devices, Bucket::Users, Bucket::Clients, Bucket::ApiKeys];
         let lasting =

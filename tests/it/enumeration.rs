@@ -13,7 +13,7 @@ use fido_relay_proto::{Outcome, Reason};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::agreeable::{agreeable, upstream_at};
+use crate::support::accepting_server::{accepting_server, upstream_at};
 use crate::support::faulty_store::{Faults, FaultyStore};
 use crate::support::relay::{Initiator, TestRelay};
 use crate::support::wire_phone::WirePhone;
@@ -95,7 +95,7 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        let upstream = agreeable();
+        let upstream = accepting_server();
         let store = Arc::new(FaultyStore::<Counting>::default());
         let agree = upstream_at(&upstream.url());
         let relay = TestRelay::start_on(Arc::clone(&store) as Arc<dyn Store>, agree).await;

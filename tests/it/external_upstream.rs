@@ -8,7 +8,7 @@ use fido_relay_proto::http::{CeremonyView, Status};
 use fido_relay_proto::{Outcome, Reason};
 use serde_json::{Value, json};
 
-use crate::support::agreeable::CREATION_OPTIONS;
+use crate::support::accepting_server::CREATION_OPTIONS;
 use crate::support::authority::{Authority, put};
 use crate::support::fido2_server::{Fido2Server, Make};
 use crate::support::relay::TestRelay;
@@ -28,7 +28,7 @@ fn claims(view: &CeremonyView) -> Value {
 
 #[tokio::test]
 async fn a_card_is_registered_signs_in_and_approves_at_an_independent_server() {
-    let Some(server) = Fido2Server::start("the relay before a real FIDO2 server", &[]) else {
+    let Some(server) = Fido2Server::start("the relay before a real FIDO2 server", &[]).await else {
         return;
     };
     let relay = relay_before(server.url()).await;
@@ -69,7 +69,9 @@ async fn servers_of_two_makes_that_demand_a_client_certificate_register_and_sign
     }
     for make in [Make::Flask, Make::SimpleWebAuthn] {
         let what = format!("the relay before {make:?} with a client certificate");
-        let Some(server) = Fido2Server::start_tls(make, &what, directory.path()) else { continue };
+        let Some(server) = Fido2Server::start_tls(make, &what, directory.path()).await else {
+            continue;
+        };
         let file = |name| directory.path().join(name);
         let upstream = HttpUpstream {
             ca_file: Some(file("ca.pem")),

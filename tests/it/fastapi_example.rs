@@ -14,11 +14,12 @@ use reqwest::{RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use self::page::{Page, cookie};
 use crate::demo::browser::Browser;
-use crate::flask_example::bank::serve;
+use crate::python_client::passes_all;
+use crate::support::child::ChildProcess;
 use crate::support::needs;
 use crate::support::relay::{Initiator, TestPhone, TestRelay, http};
 
@@ -29,7 +30,7 @@ struct Scene {
     relay: TestRelay,
     initiator: Initiator,
     url: String,
-    _process: Child,
+    _process: ChildProcess,
 }
 
 impl Scene {
@@ -52,9 +53,9 @@ impl Scene {
             .env("FIDO_RELAY_ISSUER", relay.url())
             .env("FIDO_RELAY_API_KEY", &initiator.key)
             .env("BANK_TRIES_PER_ADDRESS", "1000")
-            .env("BANK_TRIES_PER_USERNAME", "1000")
-            .kill_on_drop(true);
-        let (process, url) = serve(program).await;
+            .env("BANK_TRIES_PER_USERNAME", "1000");
+        let mut process = ChildProcess::start(&mut program);
+        let url = process.prints("open: ").await;
         Self { relay, initiator, url, _process: process }
     }
 
@@ -304,16 +305,12 @@ async fn waiting_pages_are_bounded_and_harmless() {
     while page.events().await.status() != StatusCode::OK {}
 }
 
-#[test]
-fn tests_with_a_scripted_relay_pass() {
+#[tokio::test]
+async fn tests_with_a_scripted_relay_pass() {
     let Some(python) = needs::python_with("fastapi, httpx, cachetools, pytest", WHAT) else {
         return;
     };
-    let ran = std::process::Command::new(python)
-        .args(["-B", "-m", "pytest", "-q", "-p", "no:cacheprovider"])
-        .current_dir(folder())
-        .env("PYTHONPATH", client())
-        .output()
-        .unwrap();
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stdout));
+    let mut tests = Command::new(python);
+    tests.args(["-m", "pytest", "-q", "-p", "no:cacheprovider"]).current_dir(folder());
+    passes_all(tests.env("PYTHONPATH", client())).await;
 }

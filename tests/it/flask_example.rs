@@ -1,24 +1,23 @@
 //! The Flask application of `examples/flask`, to the end: its own process, a real relay with the
 //! built-in FIDO2 server, a real browser, a simulated phone and card.
 
-pub(crate) mod bank;
+mod bank;
 mod crowd;
 mod visitor;
 
 use std::path::Path;
 
-use fido_relay::app::clients;
-use fido_relay::app::clients::ClientChange;
 use fido_relay::config::Config;
 use fido_relay_proto::CeremonyId;
 use fido_relay_rig::phone::{self, Decision, DeviceKey, Faults, PairingLink, PhoneEvent};
 use serde_json::{Value, json};
 use thirtyfour::Key;
+use tokio::process::Command;
 
 use self::bank::Bank;
 use self::visitor::Visitor;
 use crate::demo::browser::{Browser, DARK, LIGHT, NARROW};
-use crate::support::acts::operator;
+use crate::python_client::passes_all;
 use crate::support::needs;
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
 
@@ -43,7 +42,7 @@ impl Scene {
         let url = relay.url();
         let (bank, browser) =
             tokio::join!(Bank::open(&python, &url, &initiator.key), Browser::start(&chromium));
-        list_page(&relay, &initiator, &bank.url).await;
+        initiator.list_page(&relay, &bank.url).await;
         let letter = bank.add_user("ada@harbour.example", "Ada Lovelace").await;
         Some(Self { relay, initiator, bank, browser, letter })
     }
@@ -144,15 +143,6 @@ impl Scene {
     }
 }
 
-/// `fido-relay client change --page-origin`: the bank's pages may watch.
-async fn list_page(relay: &TestRelay, initiator: &Initiator, origin: &str) {
-    let me: Value = initiator.get("/v1/clients/self").await.json().await.unwrap();
-    let id = serde_json::from_value(me["client_id"].clone()).unwrap();
-    let page_origins = Some(vec![origin.parse().unwrap()]);
-    let change = ClientChange { page_origins, ..ClientChange::default() };
-    clients::alter(relay.running.app(), &operator(), id, &change).await.unwrap();
-}
-
 async fn fill(browser: &Browser, css: &str, text: &str) {
     browser.see(css).await.send_keys(text).await.unwrap();
 }
@@ -167,23 +157,15 @@ async fn keep_pictures(browser: &Browser, name: &str) {
 }
 
 /// The application's own tests, which a team keeps with the folder, against this build.
-#[test]
-fn the_application_passes_its_own_tests() {
+#[tokio::test]
+async fn the_application_passes_its_own_tests() {
     let modules = format!("{MODULES}, pytest, jwt, standardwebhooks");
     let Some(python) = needs::python_with(&modules, WHAT) else { return };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let run = std::process::Command::new(python)
-        .args(["-m", "pytest", "--quiet", "--strict-markers", "-p", "no:cacheprovider", "tests"])
-        .current_dir(root.join("examples/flask"))
-        .env("FIDO_RELAY_PROGRAM", env!("CARGO_BIN_EXE_fido-relay"))
-        .env("PYTHONPATH", root.join("clients/python/src"))
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .output()
-        .unwrap();
-    let shown = String::from_utf8_lossy(&run.stdout);
-    assert!(run.status.success(), "{shown}\n{}", String::from_utf8_lossy(&run.stderr));
-    let last = shown.trim_end().lines().last().unwrap_or_default();
-    assert!(last.contains(" passed") && !last.contains("skipped"), "all of them ran: {shown}");
+    let mut tests = Command::new(python);
+    tests.args(["-m", "pytest", "--quiet", "--strict-markers", "-p", "no:cacheprovider", "tests"]);
+    tests.current_dir(root.join("examples/flask"));
+    passes_all(tests.env("PYTHONPATH", root.join("clients/python/src"))).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

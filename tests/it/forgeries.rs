@@ -322,6 +322,6 @@ async fn no_forgery_of_a_result_a_receipt_or_a_checkpoint_holds() {
     all_refused(&signed, of_checkpoints, &[result, receipt], |token| {
         signed.checkpoint_holds(token)
     });
-    languages::pyjwt_refuses_too(&signed, &forged_results);
+    languages::pyjwt_refuses_too(&signed, &forged_results).await;
     samples::refuse_too(&signed, &forged_results).await;
 }

@@ -7,10 +7,10 @@ use fido_relay_rig::phone::Paired;
 use futures::{StreamExt as _, stream};
 use serde_json::json;
 
-use crate::simulation::chance::Chance;
-use crate::support::agreeable::begins;
+use crate::simulation::rng::Rng;
+use crate::support::accepting_server::begins;
+use crate::support::fixture::Fixture;
 use crate::support::relay::{Initiator, TestRelay};
-use crate::support::scene::Scene;
 use crate::support::wire_phone::WirePhone;
 
 const ATTACKERS: u64 = 1_000;
@@ -24,38 +24,38 @@ fn roomy(config: &mut fido_relay::config::Config) {
 }
 
 /// An id near a known one or anywhere: never one that is open.
-fn guessed_id(chance: &mut Chance, known: CeremonyId) -> CeremonyId {
+fn guessed_id(rng: &mut Rng, known: CeremonyId) -> CeremonyId {
     let mut bytes = *known.as_bytes();
-    if chance.happens(500) {
-        bytes[usize::try_from(chance.below(16)).unwrap()] ^= 1 << chance.below(8);
+    if rng.happens(500) {
+        bytes[usize::try_from(rng.below(16)).unwrap()] ^= 1 << rng.below(8);
     } else {
-        bytes[..8].copy_from_slice(&chance.next().to_le_bytes());
-        bytes[8..].copy_from_slice(&chance.next().to_le_bytes());
+        bytes[..8].copy_from_slice(&rng.next().to_le_bytes());
+        bytes[8..].copy_from_slice(&rng.next().to_le_bytes());
     }
     CeremonyId::from_bytes(bytes)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_attackers_who_guess_ids_and_codes_reach_no_ceremony_of_others() {
-    let scene = Scene::set_with(roomy).await;
-    let (id, code) = (scene.open.id, scene.open.code.clone().unwrap());
+    let fixture = Fixture::with(roomy).await;
+    let (id, code) = (fixture.open.id, fixture.open.code.clone().unwrap());
     let mut devices: Vec<Paired> = Vec::new();
     for user in 0..DEVICES {
-        devices.push(scene.relay.pair(&scene.initiator, &format!("attacker{user}")).await);
+        devices.push(fixture.relay.pair(&fixture.initiator, &format!("attacker{user}")).await);
     }
-    let key = scene.relay.initiator_with(vec![Scope::CeremonyRead], vec![Binding::Code]).await;
+    let key = fixture.relay.initiator_with(vec![Scope::CeremonyRead], vec![Binding::Code]).await;
     // Each device speaks for fifty of them, who know the id of the open ceremony, its code, and
     // the relay's key format: what they lack is being Ada's phone or the opener.
     let attacks = devices.into_iter().enumerate().map(|(number, paired)| {
-        let (code, key, initiator) = (code.clone(), &key, &scene.initiator);
+        let (code, key, initiator) = (code.clone(), &key, &fixture.initiator);
         async move {
-            let mut chance = Chance::new(number as u64);
+            let mut rng = Rng::new(number as u64);
             let mut phone = WirePhone::connect(paired).await;
             for _ in 0..ATTACKERS / DEVICES {
                 for (about, code) in [
                     (id, code.clone()),
-                    (id, format!("{:06}", chance.below(1_000_000))),
-                    (guessed_id(&mut chance, id), code.clone()),
+                    (id, format!("{:06}", rng.below(1_000_000))),
+                    (guessed_id(&mut rng, id), code.clone()),
                 ] {
                     phone.claim(about, &code).await;
                     assert_eq!(
@@ -63,7 +63,7 @@ async fn a_thousand_attackers_who_guess_ids_and_codes_reach_no_ceremony_of_other
                         (FrameErrorCode::UnknownCeremony, Some(about))
                     );
                 }
-                let guessed = guessed_id(&mut chance, id);
+                let guessed = guessed_id(&mut rng, id);
                 for id in [id, guessed] {
                     assert_eq!(key.get(&format!("/v1/ceremonies/{id}")).await.status(), 404);
                 }
@@ -80,8 +80,8 @@ async fn a_thousand_attackers_who_guess_ids_and_codes_reach_no_ceremony_of_other
     });
     let ended = stream::iter(attacks).buffer_unordered(8).collect::<Vec<()>>().await;
     assert_eq!(ended.len() as u64, DEVICES);
-    assert_eq!(begins(&scene.upstream), 0, "nobody got a challenge");
-    scene.the_open_ceremony_still_completes().await;
+    assert_eq!(begins(&fixture.upstream), 0, "nobody got a challenge");
+    fixture.open_ceremony_completes().await;
 }
 
 /// The codes that one user's stolen phone may try: what is looked at, of what is tried.
@@ -114,14 +114,14 @@ async fn tries_of(relay: &TestRelay, initiator: &Initiator, ceremonies: u64) -> 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stolen_phone_may_guess_ten_codes_a_day_in_however_many_ceremonies() {
-    let scene = Scene::set_with(|config| {
+    let fixture = Fixture::with(|config| {
         roomy(config);
         // Other tests ask a person more often than the rules allow.
         config.prompts.wrong_codes_per_day = 10;
     })
     .await;
-    scene.initiator.delete(&format!("/v1/ceremonies/{}", scene.open.id)).await;
-    let looked_at = tries_of(&scene.relay, &scene.initiator, 30).await;
+    fixture.initiator.delete(&format!("/v1/ceremonies/{}", fixture.open.id)).await;
+    let looked_at = tries_of(&fixture.relay, &fixture.initiator, 30).await;
     assert!((1..=10).contains(&looked_at), "{looked_at} codes were looked at");
-    assert_eq!(begins(&scene.upstream), 0, "nobody got a challenge");
+    assert_eq!(begins(&fixture.upstream), 0, "nobody got a challenge");
 }

@@ -10,7 +10,6 @@ use std::time::Duration;
 use fido_relay::backends::embedded::{FileStore, StoreFile, StoreOptions};
 use fido_relay::ports::Store;
 use fido_relay::serve;
-use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::FrameErrorCode;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{Outcome, Phase};
@@ -21,8 +20,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::{sleep, timeout};
 
-use crate::support::agreeable::{
-    CREATION_OPTIONS, agrees, completions, is_completion, upstream_at,
+use crate::support::accepting_server::{
+    CREATION_OPTIONS, accepted_answer, completions, is_completion, upstream_at,
 };
 use crate::support::child_relay::{ChildRelay, Home};
 use crate::support::relay::{Initiator, TestRelay};
@@ -115,7 +114,7 @@ impl StorageBackend for OnDisk {
 fn registrar() -> ScriptedUpstream {
     ScriptedUpstream::listening(|number, request| {
         Reply::Answer(match is_completion(request) {
-            true => agrees(number, request),
+            true => accepted_answer(number, request),
             false => Answer::json(200, CREATION_OPTIONS).with("Set-Cookie", "session=1"),
         })
     })
@@ -231,8 +230,8 @@ async fn a_program_that_cannot_write_is_not_ready_and_is_again_once_it_can() {
 
     // The audit log would make it unready for a reason of its own.
     let home = Home::new(&[("FIDO_RELAY_AUDIT__ENABLED", "false")]);
-    let (key, tasks) = (home.api_key().await, Tasks::default());
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let key = home.api_key().await;
+    let relay = ChildRelay::start(&home).await;
     let bank = relay.initiator(&key);
     let id = Pid::from_raw(relay.id().try_into().unwrap());
     let files_up_to = |current| {

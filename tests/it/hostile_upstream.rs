@@ -14,7 +14,7 @@ use futures::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::support::agreeable::{CREATION_OPTIONS, begins, completions, is_completion};
+use crate::support::accepting_server::{CREATION_OPTIONS, begins, completions, is_completion};
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 

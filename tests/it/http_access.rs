@@ -11,8 +11,8 @@ use fido_relay_proto::{Binding, PlainText, Problem, TenantId};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::acts::{make_client, operator};
-use crate::support::agreeable::{agreeable, upstream_at};
+use crate::support::accepting_server::{accepting_server, upstream_at};
+use crate::support::actions::{make_client, operator};
 use crate::support::relay::{Initiator, TestRelay, http};
 
 /// What a route asks of its caller.
@@ -211,7 +211,7 @@ async fn call(
 }
 
 async fn relay() -> (TestRelay, crate::support::scripted_upstream::ScriptedUpstream) {
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let external = upstream_at(&upstream.url());
     let relay = TestRelay::start_with(|config| {
         external(config);

@@ -7,7 +7,7 @@ use fido_relay_proto::limits::{HTTP_BODY, JSON_KEYS, JSON_OPTIONS_KEYS};
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::agreeable::{agreeable, upstream_at};
+use crate::support::accepting_server::{accepting_server, upstream_at};
 use crate::support::raw_socket::RawSocket;
 use crate::support::relay::{Initiator, TestRelay};
 use crate::support::scripted_upstream::ScriptedUpstream;
@@ -16,7 +16,7 @@ use crate::support::scripted_upstream::ScriptedUpstream;
 const CANARY: &str = "canary7Q";
 
 async fn relay() -> (TestRelay, Initiator, ScriptedUpstream) {
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let relay = TestRelay::start_with(upstream_at(&upstream.url())).await;
     let initiator = relay.initiator().await;
     (relay, initiator, upstream)

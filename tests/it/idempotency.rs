@@ -6,8 +6,8 @@ use fido_relay_proto::http::OpenedCeremony;
 use reqwest::Response;
 use serde_json::{Value, json};
 
+use crate::support::fixture::Fixture;
 use crate::support::relay::Initiator;
-use crate::support::scene::Scene;
 
 async fn open(initiator: &Initiator, key: &str, body: &Value) -> Response {
     let request = initiator.http.post(format!("{}/v1/ceremonies", initiator.url));
@@ -30,45 +30,45 @@ fn order(username: &str) -> Value {
 
 #[tokio::test]
 async fn the_same_order_again_is_the_same_ceremony_with_its_code_and_ticket() {
-    let scene = Scene::set().await;
-    let first = opened(&scene.initiator, "order-1", &order("bob")).await;
+    let fixture = Fixture::new().await;
+    let first = opened(&fixture.initiator, "order-1", &order("bob")).await;
     for _ in 0..3 {
-        let again = opened(&scene.initiator, "order-1", &order("bob")).await;
+        let again = opened(&fixture.initiator, "order-1", &order("bob")).await;
         assert_eq!(again.id, first.id);
         assert_eq!(again.code, first.code);
         assert_eq!(again.ticket, first.ticket);
     }
-    let other = opened(&scene.initiator, "order-2", &order("bob")).await;
+    let other = opened(&fixture.initiator, "order-2", &order("bob")).await;
     assert_ne!(other.id, first.id);
     // Also when it has long ended: what stands is told, and nothing opens anew.
     let path = format!("/v1/ceremonies/{}", first.id);
-    assert_eq!(scene.initiator.delete(&path).await.status(), 200);
-    let ended = opened(&scene.initiator, "order-1", &order("bob")).await;
+    assert_eq!(fixture.initiator.delete(&path).await.status(), 200);
+    let ended = opened(&fixture.initiator, "order-1", &order("bob")).await;
     assert_eq!((ended.id, ended.code), (first.id, None));
     assert_eq!(serde_json::to_value(ended.status).unwrap(), "cancelled");
 }
 
 #[tokio::test]
 async fn the_same_key_with_any_other_body_is_refused_and_changes_nothing() {
-    let scene = Scene::set().await;
-    let first = opened(&scene.initiator, "order-1", &order("bob")).await;
+    let fixture = Fixture::new().await;
+    let first = opened(&fixture.initiator, "order-1", &order("bob")).await;
     let mut longer = order("bob");
     longer["timeout_s"] = json!(60);
     for body in [order("eve"), longer] {
-        let response = open(&scene.initiator, "order-1", &body).await;
+        let response = open(&fixture.initiator, "order-1", &body).await;
         assert_eq!(response.status(), 422);
         let problem: Value = response.json().await.unwrap();
         assert_eq!(problem["code"], "idempotency_mismatch");
     }
-    let again = opened(&scene.initiator, "order-1", &order("bob")).await;
+    let again = opened(&fixture.initiator, "order-1", &order("bob")).await;
     assert_eq!((again.id, again.code), (first.id, first.code));
 }
 
 #[tokio::test]
 async fn fifty_at_once_open_one_ceremony() {
-    let scene = Scene::set().await;
+    let fixture = Fixture::new().await;
     let body = order("bob");
-    let all = (0..50).map(|_| opened(&scene.initiator, "storm", &body));
+    let all = (0..50).map(|_| opened(&fixture.initiator, "storm", &body));
     let all = futures::future::join_all(all).await;
     let different: HashSet<_> =
         all.iter().map(|one| (one.id, one.code.clone(), one.ticket.clone())).collect();
@@ -77,20 +77,20 @@ async fn fifty_at_once_open_one_ceremony() {
 
 #[tokio::test]
 async fn another_clients_key_of_the_same_name_is_another() {
-    let scene = Scene::set().await;
-    let other = scene.relay.initiator().await;
-    let mine = opened(&scene.initiator, "order-1", &order("bob")).await;
+    let fixture = Fixture::new().await;
+    let other = fixture.relay.initiator().await;
+    let mine = opened(&fixture.initiator, "order-1", &order("bob")).await;
     let theirs = opened(&other, "order-1", &order("eve")).await;
     assert_ne!(mine.id, theirs.id);
-    assert_eq!(scene.initiator.get(&format!("/v1/ceremonies/{}", theirs.id)).await.status(), 404);
+    assert_eq!(fixture.initiator.get(&format!("/v1/ceremonies/{}", theirs.id)).await.status(), 404);
 }
 
 /// A crash between the key and the ceremony must not leave a key that opens nothing.
 #[tokio::test]
 async fn the_key_outlives_a_restart() {
-    let scene = Scene::set().await;
-    let first = opened(&scene.initiator, "order-1", &order("bob")).await;
-    let Scene { relay, initiator, upstream: _upstream, .. } = scene;
+    let fixture = Fixture::new().await;
+    let first = opened(&fixture.initiator, "order-1", &order("bob")).await;
+    let Fixture { relay, initiator, upstream: _upstream, .. } = fixture;
     let _relay = relay.restart().await;
     let again = opened(&initiator, "order-1", &order("bob")).await;
     assert_eq!((again.id, again.code, again.ticket), (first.id, first.code, first.ticket));

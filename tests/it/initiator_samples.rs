@@ -1,7 +1,6 @@
 //! The samples of `examples/{node,go,java}` as a reader would run them, where the network and the
 //! relay fail in between.
 
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,10 +13,9 @@ use fido_relay_proto::CeremonyId;
 use fido_relay_rig::demo::web;
 use fido_relay_rig::phone::Faults;
 use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::net::TcpListener;
-use tokio::process::ChildStdout;
 
+use crate::support::child::{ChildProcess, run};
 use crate::support::relay::{CardInHand, TestRelay, http};
 use crate::support::samples::{Language, Sample};
 
@@ -78,18 +76,6 @@ async fn fronted(relay: &TestRelay, tasks: &Tasks) -> (String, Arc<Front>) {
     (url, front)
 }
 
-/// Reads on to the line that has `mark` in it, and gives what follows the mark.
-async fn until(screen: &mut Lines<BufReader<ChildStdout>>, mark: &str) -> String {
-    let mut shown = Vec::new();
-    while let Some(line) = screen.next_line().await.unwrap() {
-        if let Some((_, rest)) = line.split_once(mark) {
-            return rest.trim().to_owned();
-        }
-        shown.push(line);
-    }
-    panic!("it ended without {mark:?}; it showed {shown:#?}");
-}
-
 async fn signs_in_and_has_a_payment_approved(language: Language) {
     let Some(sample) = Sample::main(language).await else { return };
     let tasks = Tasks::default();
@@ -105,28 +91,26 @@ async fn signs_in_and_has_a_payment_approved(language: Language) {
     let (url, front) = fronted(&relay, &tasks).await;
     let mut program = sample.command();
     program.arg("ada").env("FIDO_RELAY_URL", url).env("FIDO_RELAY_API_KEY", &initiator.key);
-    program.env("FIDO_RELAY_ISSUER", relay.url()).stdout(Stdio::piped());
-    let mut process = program.spawn().unwrap();
-    let mut screen = BufReader::new(process.stdout.take().unwrap()).lines();
+    let mut process = ChildProcess::start(program.env("FIDO_RELAY_ISSUER", relay.url()));
 
     // The first answer is lost; the second try opens no second ceremony.
-    let code = until(&mut screen, "authentication: type this code into the app:").await;
+    let code = process.prints("authentication: type this code into the app:").await;
     let openings = front.openings.lock().unwrap().clone();
     assert_eq!(openings.len(), 2, "{openings:?}");
     assert_eq!(openings[0], openings[1], "the same key gets the same ceremony");
     // The relay restarts while the sample waits.
-    until(&mut screen, "delivered").await;
+    process.prints("delivered").await;
     let relay = relay.restart().await;
     let phone = relay.connect_with(card, paired, Faults::none()).await;
     phone.codes.provide(openings[1].1, code);
-    until(&mut screen, "authentication: succeeded, verified for ada").await;
+    process.prints("authentication: succeeded, verified for ada").await;
 
-    let code = until(&mut screen, "approval: type this code into the app:").await;
+    let code = process.prints("approval: type this code into the app:").await;
     let id = front.openings.lock().unwrap()[2].1;
     phone.codes.provide(id, code);
-    until(&mut screen, "approval: succeeded, verified for ada").await;
-    assert_eq!(until(&mut screen, "the payment is vouched for by the").await, "card");
-    assert!(process.wait().await.unwrap().success());
+    process.prints("approval: succeeded, verified for ada").await;
+    assert_eq!(process.prints("the payment is vouched for by the").await, "card");
+    process.exit().await.stdout();
 }
 
 /// A proxy that knows the client, and puts everything else off by an hour.
@@ -148,9 +132,8 @@ async fn samples_give_up_an_opening_that_is_put_off_past_its_deadline() {
         let Some(sample) = Sample::main(language).await else { return };
         let mut program = sample.command();
         program.arg("ada").env("FIDO_RELAY_URL", &url).env("FIDO_RELAY_API_KEY", "rk_x");
-        let output = program.output().await.unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
-        assert!(!output.status.success() && said.contains("503"), "{language:?}: {said}");
+        let exit = run(&mut program).await;
+        assert!(exit.code != Some(0) && exit.err.contains("503"), "{language:?}: {}", exit.err);
     };
     let all = async {
         tokio::join!(gives_up(Language::Node), gives_up(Language::Go), gives_up(Language::Java));

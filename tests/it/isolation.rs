@@ -9,7 +9,9 @@ use fido_relay_rig::phone::{Faults, PhoneEvent};
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use crate::support::agreeable::{agreeable, agrees, completions, is_completion, upstream_at};
+use crate::support::accepting_server::{
+    accepted_answer, accepting_server, completions, is_completion, upstream_at,
+};
 use crate::support::fido2_server::Fido2Server;
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
 use crate::support::scripted_upstream::{Reply, ScriptedUpstream};
@@ -44,7 +46,7 @@ async fn ignore(phone: &mut TestPhone) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_hundred_interleaved_ceremonies_with_a_real_server_cross_no_session() {
     let what = "500 interleaved ceremonies through the relay";
-    let Some(server) = Fido2Server::start(what, &[]) else { return };
+    let Some(server) = Fido2Server::start(what, &[]).await else { return };
     let relay = TestRelay::start_with(|config| {
         upstream_at(server.url())(config);
         roomy(config);
@@ -102,7 +104,7 @@ fn claims(token: &str) -> Value {
 /// The answer names its ceremony and the cookie its session: the server holds one to the other.
 #[tokio::test]
 async fn every_answer_reaches_the_server_in_the_session_that_it_began() {
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let relay = TestRelay::start_with(|config| {
         upstream_at(&upstream.url())(config);
         roomy(config);
@@ -147,7 +149,7 @@ fn hold_to_their_sessions(upstream: &ScriptedUpstream) {
     let mut sessions = BTreeMap::new();
     for (number, request) in received.iter().enumerate().filter(|(_, one)| !is_completion(one)) {
         assert!(request.all("cookie").is_empty(), "a begin carries nobody's session");
-        let body: Value = serde_json::from_str(&agrees(number, request).body).unwrap();
+        let body: Value = serde_json::from_str(&accepted_answer(number, request).body).unwrap();
         sessions
             .insert(body["challenge"].as_str().unwrap().to_owned(), format!("session=s{number}"));
     }
@@ -165,7 +167,7 @@ async fn a_completion_that_hangs_holds_up_no_other_ceremony() {
         if is_completion(request) && request.body.contains("hang") {
             return Reply::Hang;
         }
-        Reply::Answer(agrees(number, request))
+        Reply::Answer(accepted_answer(number, request))
     });
     let relay = TestRelay::start_with(upstream_at(&upstream.url())).await;
     let bank = relay.initiator().await;

@@ -7,29 +7,25 @@ mod package;
 mod react;
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay::app::clients;
-use fido_relay::app::clients::ClientChange;
 use fido_relay::backends::embedded::{FileStore, SystemClock};
 use fido_relay::config::Config;
 use fido_relay::ports::Clock;
 use fido_relay::serve::{self, RunningServer, STORE_FILE, ServerDependencies};
 use fido_relay_proto::UnixMillis;
-use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-use crate::support::acts::operator;
-use crate::support::agreeable::{agreeable, completions, upstream_at};
+use crate::support::accepting_server::{accepting_server, completions, upstream_at};
+use crate::support::child;
 use crate::support::needs::{self, Node};
-use crate::support::relay::{Initiator, Place, TestRelay};
+use crate::support::relay::{Place, TestRelay};
 
-/// Longer than a whole file of tests takes on a busy machine.
+/// The longest wait for a page.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 fn package() -> PathBuf {
@@ -41,21 +37,9 @@ async fn build(node: &Node) {
     static BUILT: OnceCell<()> = OnceCell::const_new();
     let build = async || {
         let mut compiler = Command::new(&node.program);
-        let built = compiler.arg(&node.compiler).current_dir(package()).output().await.unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stdout));
+        child::run(compiler.arg(&node.compiler).current_dir(package())).await.stdout();
     };
     BUILT.get_or_init(build).await;
-}
-
-/// Has the relay let pages of this origin watch what the initiator opens.
-async fn list_page(relay: &TestRelay, initiator: &Initiator, origin: &str) {
-    let me: Value = initiator.get("/v1/clients/self").await.json().await.unwrap();
-    let id = serde_json::from_value(me["client_id"].clone()).unwrap();
-    let change = ClientChange {
-        page_origins: Some(vec![origin.parse().unwrap()]),
-        ..ClientChange::default()
-    };
-    clients::alter(relay.running.app(), &operator(), id, &change).await.unwrap();
 }
 
 /// The machine's clock, so many milliseconds ahead.
@@ -106,7 +90,7 @@ impl Remote {
 /// server was asked for a verdict.
 async fn run(node: &Node, file: &str, change: impl FnOnce(&mut Config)) -> usize {
     build(node).await;
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let agree = upstream_at(&upstream.url());
     let relay = TestRelay::start_with(|config| {
         agree(config);
@@ -118,21 +102,18 @@ async fn run(node: &Node, file: &str, change: impl FnOnce(&mut Config)) -> usize
     let mut remote = Remote { config, _place: place, running: None };
     remote.start(0).await;
     let control = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let tests = Command::new(&node.program)
+    let mut tests = Command::new(&node.program);
+    tests
         .arg("--test-reporter=spec")
         .arg(package().join("dist/test/relay").join(file))
         .env("FIDO_RELAY_TEST_URL", &initiator.url)
         .env("FIDO_RELAY_TEST_KEY", &initiator.key)
-        .env("FIDO_RELAY_TEST_CONTROL", control.local_addr().unwrap().port().to_string())
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::select! {
-        output = tokio::time::timeout(PATIENCE, tests) => output.unwrap().unwrap(),
+        .env("FIDO_RELAY_TEST_CONTROL", control.local_addr().unwrap().port().to_string());
+    let exit = tokio::select! {
+        exit = child::run(&mut tests) => exit,
         () = remote.obey(control) => unreachable!("the control never ends by itself"),
     };
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let said = exit.stdout();
     assert!(said.contains("pass ") && !said.contains("pass 0"), "{said}");
     assert!(remote.running.take().unwrap().stop().await, "everything ends in time");
     completions(&upstream)
@@ -146,8 +127,7 @@ async fn the_javascript_client_passes_its_own_tests() {
     let files = unit.map(|entry| entry.unwrap().path());
     let files: Vec<_> = files.filter(|path| path.to_string_lossy().ends_with(".test.js")).collect();
     assert!(files.len() >= 4, "{files:?}");
-    let output = Command::new(&node.program).arg("--test").args(files).output().await.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    child::run(Command::new(&node.program).arg("--test").args(files)).await.stdout();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,34 +1,15 @@
 //! What the log of the real program says, and by which names.
 
-use std::time::Duration;
-
-use fido_relay::tasks::Tasks;
 use serde_json::json;
-use tokio::time::timeout;
 
 use crate::support::child_relay::{ChildRelay, Home};
 use crate::support::relay::http;
 
-/// Waits until the log has a line with this, and gives the line.
-async fn line(relay: &ChildRelay, with: &str) -> String {
-    let found = async {
-        loop {
-            let written = relay.written();
-            if let Some(line) = written.lines().find(|line| line.contains(with)) {
-                return line.to_owned();
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let waited = timeout(Duration::from_secs(20), found).await;
-    waited.unwrap_or_else(|_| panic!("no line with {with:?} in\n{}", relay.written()))
-}
-
 #[tokio::test]
 async fn the_first_line_says_what_the_relay_is_and_a_ceremonys_lines_name_it_alike() {
     let home = Home::new(&[]);
-    let (key, tasks) = (home.api_key().await, Tasks::default());
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let key = home.api_key().await;
+    let relay = ChildRelay::start(&home).await;
     let bank = relay.initiator(&key);
     let client: serde_json::Value = bank.get("/v1/clients/self").await.json().await.unwrap();
     let client = client["client_id"].as_str().unwrap();
@@ -48,8 +29,8 @@ async fn the_first_line_says_what_the_relay_is_and_a_ceremonys_lines_name_it_ali
     let opened = bank.open(&order).await;
     bank.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
     let named = format!("ceremony={} client={client} ceremony_type=registration", opened.id);
-    line(&relay, &format!("opened {named}")).await;
-    line(&relay, &format!("closed {named} outcome=cancelled")).await;
+    relay.logged(&format!("opened {named}"), 1).await;
+    relay.logged(&format!("closed {named} outcome=cancelled"), 1).await;
     assert!(!relay.written().contains("kind="), "{}", relay.written());
     relay.kill().await;
 }
@@ -59,31 +40,25 @@ async fn the_first_line_says_what_the_relay_is_and_a_ceremonys_lines_name_it_ali
 async fn a_machine_without_certificate_authorities_serves_and_says_what_will_not_work() {
     let nowhere = "/nonexistent";
     let mut home = Home::new(&[("SSL_CERT_FILE", nowhere), ("SSL_CERT_DIR", nowhere)]);
-    let tasks = Tasks::default();
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let relay = ChildRelay::start(&home).await;
     let warned = relay.written().matches("trusts no certificate authority").count();
     assert_eq!(warned, 1, "{}", relay.written());
     assert!(relay.written().contains("SSL_CERT_FILE"));
     let health = format!("{}/healthz", relay.url());
     assert_eq!(http().get(health).send().await.unwrap().status(), 200);
-    let made = home.told_by(&["client", "create", "--name", "Shop"]).await;
+    let made = home.run(&["client", "create", "--name", "Shop"]).await.text();
     assert!(made.contains("API key  rk_"), "{made}");
     let listen = relay.url().trim_start_matches("http://").to_owned();
     home.set("FIDO_RELAY_LISTEN", &listen);
-    let health = home.command(&["health"]).output().await.unwrap();
-    assert!(health.status.success(), "{health:?}");
-    let doctor = home.command(&["doctor"]).output().await.unwrap();
-    let told = String::from_utf8(doctor.stdout).unwrap();
-    assert!(doctor.status.success(), "{told}");
+    home.run(&["health"]).await.stdout();
+    let told = home.run(&["doctor"]).await.stdout();
     assert!(told.contains("warning  certificates: this machine trusts no"), "{told}");
     assert!(told.contains("→ install them"), "{told}");
     relay.kill().await;
 
     // Every ceremony would fail: that is no start.
     home.set("FIDO_RELAY_UPSTREAM__URL", "https://fido.example.com");
-    let refused = home.command(&["serve"]).output().await.unwrap();
-    let told = String::from_utf8(refused.stderr).unwrap();
-    assert_eq!(refused.status.code(), Some(2), "{told}");
+    let told = home.run(&["serve"]).await.with_code(2);
     let line = told.lines().last().unwrap();
     assert!(line.contains("upstream.url is https, but this machine trusts no"), "{told}");
 }

@@ -12,9 +12,9 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use crate::support::agreeable::CREDENTIAL;
+use crate::support::accepting_server::CREDENTIAL;
+use crate::support::fixture::Fixture;
 use crate::support::relay::Initiator;
-use crate::support::scene::Scene;
 use crate::support::wire_phone::WirePhone;
 
 /// Longer than an answer takes that is not held back.
@@ -27,47 +27,48 @@ async fn watch(initiator: &Initiator, id: CeremonyId, query: &str, bearer: &str)
 }
 
 /// A ceremony of this order that Ada's phone brings to success.
-async fn succeed(scene: &Scene, order: &Value) -> OpenedCeremony {
-    let opened = scene.initiator.open(order).await;
-    let mut phone = WirePhone::connect(scene.ada.clone()).await;
+async fn succeed(fixture: &Fixture, order: &Value) -> OpenedCeremony {
+    let opened = fixture.initiator.open(order).await;
+    let mut phone = WirePhone::connect(fixture.ada.clone()).await;
     let mut shown = [phone.offer().await.ceremony_id, phone.offer().await.ceremony_id];
     shown.sort_unstable();
     assert!(shown.contains(&opened.id));
     phone.claim(opened.id, opened.code.as_ref().unwrap()).await;
     let challenge = phone.challenge().await;
     phone.answer(opened.id, challenge.attempt, CREDENTIAL).await;
-    scene.initiator.outcome(opened.id).await;
+    fixture.initiator.outcome(opened.id).await;
     opened
 }
 
 #[tokio::test]
 async fn a_wait_without_news_ends_with_what_stands() {
-    let scene = Scene::set().await;
-    let seq = scene.initiator.read(scene.open.id).await.seq;
-    for bearer in [&scene.initiator.key, &scene.open.ticket] {
+    let fixture = Fixture::new().await;
+    let seq = fixture.initiator.read(fixture.open.id).await.seq;
+    for bearer in [&fixture.initiator.key, &fixture.open.ticket] {
         let started = Instant::now();
         let query = format!("wait=1&since={seq}");
-        let (status, view) = watch(&scene.initiator, scene.open.id, &query, bearer).await;
+        let (status, view) = watch(&fixture.initiator, fixture.open.id, &query, bearer).await;
         assert_eq!((status, &view["status"]), (200, &json!("pending")));
         assert!(started.elapsed() >= Duration::from_secs(1), "it was held");
     }
     // Without `since` the wait is for what comes next; with an old one there is news already.
-    let read = watch(&scene.initiator, scene.open.id, "wait=55&since=0", &scene.initiator.key);
+    let read =
+        watch(&fixture.initiator, fixture.open.id, "wait=55&since=0", &fixture.initiator.key);
     assert_eq!(timeout(AT_ONCE, read).await.unwrap().0, 200);
 }
 
 #[tokio::test]
 async fn every_watcher_is_woken_by_a_change() {
-    let scene = Scene::set_with(|config| config.limits.watchers_per_ceremony = 20).await;
-    let (id, key, ticket) = (scene.open.id, &scene.initiator.key, &scene.open.ticket);
+    let fixture = Fixture::with(|config| config.limits.watchers_per_ceremony = 20).await;
+    let (id, key, ticket) = (fixture.open.id, &fixture.initiator.key, &fixture.open.ticket);
     let watchers = (0..20).map(|number| {
         let bearer = if number % 2 == 0 { key } else { ticket };
-        watch(&scene.initiator, id, "wait=55&since=10", bearer)
+        watch(&fixture.initiator, id, "wait=55&since=10", bearer)
     });
     let cancel = async {
         // Some wait by now and some will come later: both must hear of it.
         tokio::task::yield_now().await;
-        scene.initiator.delete(&format!("/v1/ceremonies/{id}")).await
+        fixture.initiator.delete(&format!("/v1/ceremonies/{id}")).await
     };
     let all = futures::future::join(futures::future::join_all(watchers), cancel);
     let (views, cancelled) = timeout(AT_ONCE, all).await.expect("nobody waits to the end");
@@ -75,33 +76,33 @@ async fn every_watcher_is_woken_by_a_change() {
     for (status, view) in views {
         assert_eq!((status, &view["status"]), (200, &json!("cancelled")));
     }
-    let relay = scene.relay.running.relay();
+    let relay = fixture.relay.running.relay();
     let key = fido_relay::app::ceremonies::CeremonyKey { tenant: Default::default(), id };
     assert!(relay.ceremonies.load(&key).await.unwrap().unwrap().closed().is_some());
 }
 
 #[tokio::test]
 async fn what_is_closed_is_answered_at_once_however_long_one_would_wait() {
-    let scene = Scene::set().await;
-    let id = scene.open.id;
-    assert_eq!(scene.initiator.delete(&format!("/v1/ceremonies/{id}")).await.status(), 200);
-    let seq = scene.initiator.read(id).await.seq;
+    let fixture = Fixture::new().await;
+    let id = fixture.open.id;
+    assert_eq!(fixture.initiator.delete(&format!("/v1/ceremonies/{id}")).await.status(), 200);
+    let seq = fixture.initiator.read(id).await.seq;
     for since in [0, seq, seq + 100] {
         let query = format!("wait=55&since={since}");
-        let read = watch(&scene.initiator, id, &query, &scene.open.ticket);
+        let read = watch(&fixture.initiator, id, &query, &fixture.open.ticket);
         assert_eq!(timeout(AT_ONCE, read).await.unwrap().1["status"], "cancelled");
     }
 }
 
 #[tokio::test]
 async fn a_page_sees_where_it_stands_and_nothing_of_whom() {
-    let scene = Scene::set().await;
+    let fixture = Fixture::new().await;
     let opened = succeed(
-        &scene,
+        &fixture,
         &json!({ "type": "authentication", "username": "ada", "client_nonce": "n-1" }),
     )
     .await;
-    let (_, page) = watch(&scene.initiator, opened.id, "", &opened.ticket).await;
+    let (_, page) = watch(&fixture.initiator, opened.id, "", &opened.ticket).await;
     let mut fields: Vec<_> = page.as_object().unwrap().keys().map(String::as_str).collect();
     fields.sort_unstable();
     assert_eq!(fields, ["expires_in", "id", "phase", "progress", "seq", "status", "type"]);
@@ -117,11 +118,12 @@ async fn a_page_sees_where_it_stands_and_nothing_of_whom() {
 
 #[tokio::test]
 async fn a_ticket_is_good_for_its_ceremony_alone_and_a_forged_one_for_none() {
-    let scene = Scene::set().await;
-    let other = scene.initiator.open(&json!({ "type": "authentication", "username": "bob" })).await;
-    let ticket = &scene.open.ticket;
-    assert_eq!(watch(&scene.initiator, scene.open.id, "", ticket).await.0, 200);
-    let (status, problem) = watch(&scene.initiator, other.id, "", ticket).await;
+    let fixture = Fixture::new().await;
+    let other =
+        fixture.initiator.open(&json!({ "type": "authentication", "username": "bob" })).await;
+    let ticket = &fixture.open.ticket;
+    assert_eq!(watch(&fixture.initiator, fixture.open.id, "", ticket).await.0, 200);
+    let (status, problem) = watch(&fixture.initiator, other.id, "", ticket).await;
     assert_eq!((status, &problem["code"]), (404, &json!("not_found")));
 
     let bytes = URL_SAFE_NO_PAD.decode(ticket.strip_prefix("tkt_").unwrap()).unwrap();
@@ -141,7 +143,7 @@ async fn a_ticket_is_good_for_its_ceremony_alone_and_a_forged_one_for_none() {
     forged.push(format!("{ticket}="));
     forged.push(ticket.replace("tkt_", "rk_"));
     for forged in forged {
-        let (status, problem) = watch(&scene.initiator, scene.open.id, "", &forged).await;
+        let (status, problem) = watch(&fixture.initiator, fixture.open.id, "", &forged).await;
         assert_eq!((status, &problem["code"]), (401, &json!("unauthorized")), "{forged}");
     }
 }
@@ -165,18 +167,18 @@ fn verify(token: &str, jwks: &JwkSet, iss: &str, aud: &str) -> Result<Value, Str
 
 #[tokio::test]
 async fn the_result_is_signed_with_every_claim_and_verifies_with_the_published_key() {
-    let scene = Scene::set().await;
+    let fixture = Fixture::new().await;
     let transaction = json!({
         "title": "Pay \u{20ac}", "fields": [{ "label": "To", "value": "Bob" }],
     });
     let order = json!({
         "type": "approval", "username": "ada", "client_nonce": "nonce-1", "transaction": transaction,
     });
-    let opened = succeed(&scene, &order).await;
-    let view = scene.initiator.read(opened.id).await;
-    let jwks: JwkSet = scene.initiator.get("/.well-known/jwks.json").await.json().await.unwrap();
-    let whoami: Value = scene.initiator.get("/v1/clients/self").await.json().await.unwrap();
-    let (iss, aud) = (scene.relay.url(), whoami["client_id"].as_str().unwrap().to_owned());
+    let opened = succeed(&fixture, &order).await;
+    let view = fixture.initiator.read(opened.id).await;
+    let jwks: JwkSet = fixture.initiator.get("/.well-known/jwks.json").await.json().await.unwrap();
+    let whoami: Value = fixture.initiator.get("/v1/clients/self").await.json().await.unwrap();
+    let (iss, aud) = (fixture.relay.url(), whoami["client_id"].as_str().unwrap().to_owned());
     let token = view.result.unwrap();
     let claims = verify(&token, &jwks, &iss, &aud).unwrap();
 
@@ -191,7 +193,7 @@ async fn the_result_is_signed_with_every_claim_and_verifies_with_the_published_k
         "client_nonce": "nonce-1", "ceremony_type": "approval", "outcome": "succeeded",
         "binding": "code", "amr": claims["amr"], "tx_hash": sha256(canonical.as_bytes()),
         "tx_binding": "relay", "cred_hash": sha256(&[1, 2, 3, 4]),
-        "device_id": scene.ada.device_id,
+        "device_id": fixture.ada.device_id,
     });
     assert_eq!(claims, expected);
     assert!(claims["auth_time"].as_u64() <= claims["iat"].as_u64());
@@ -227,17 +229,17 @@ async fn the_result_is_signed_with_every_claim_and_verifies_with_the_published_k
 
 #[tokio::test]
 async fn there_is_a_result_only_for_what_succeeded_and_only_for_its_opener() {
-    let scene = Scene::set().await;
-    let pending: CeremonyView = scene.initiator.read(scene.open.id).await;
+    let fixture = Fixture::new().await;
+    let pending: CeremonyView = fixture.initiator.read(fixture.open.id).await;
     assert_eq!(pending.result, None);
-    let opened = succeed(&scene, &json!({ "type": "authentication", "username": "ada" })).await;
-    let first = scene.initiator.read(opened.id).await.result.unwrap();
-    assert!(scene.initiator.outcome(opened.id).await.result.is_some());
-    let path = format!("/v1/ceremonies/{}", scene.open.id);
-    let cancelled: CeremonyView = scene.initiator.delete(&path).await.json().await.unwrap();
+    let opened = succeed(&fixture, &json!({ "type": "authentication", "username": "ada" })).await;
+    let first = fixture.initiator.read(opened.id).await.result.unwrap();
+    assert!(fixture.initiator.outcome(opened.id).await.result.is_some());
+    let path = format!("/v1/ceremonies/{}", fixture.open.id);
+    let cancelled: CeremonyView = fixture.initiator.delete(&path).await.json().await.unwrap();
     assert_eq!(cancelled.result, None);
-    assert_eq!(scene.initiator.read(scene.open.id).await.result, None);
-    let other = scene.relay.initiator().await;
+    assert_eq!(fixture.initiator.read(fixture.open.id).await.result, None);
+    let other = fixture.relay.initiator().await;
     let foreign = other.get(&format!("/v1/ceremonies/{}", opened.id)).await;
     assert_eq!(foreign.status(), 404);
     assert!(!foreign.text().await.unwrap().contains(&first[..20]));

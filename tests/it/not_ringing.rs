@@ -2,41 +2,24 @@
 //! document for initiators gives.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fido_relay::config::{Config, from_texts};
 use serde_json::json;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::support::kept_output::KeptOutput;
 use crate::support::relay::TestRelay;
 use crate::support::wire_phone::WirePhone;
 
-/// What a subscriber wrote.
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl Written {
-    /// The first line with this in it.
-    fn line(&self, text: &str) -> Option<String> {
-        let written = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
-        written.lines().find(|line| line.contains(text)).map(str::to_owned)
-    }
-}
-
-impl std::io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+/// The first line with this text.
+fn line(written: &KeptOutput, text: &str) -> Option<String> {
+    written.text().lines().find(|line| line.contains(text)).map(str::to_owned)
 }
 
 #[tokio::test]
 async fn the_log_says_which_rule_holds_a_prompt_back_and_for_how_long() {
-    let written = Written::default();
+    let written = KeptOutput::default();
     let writer = written.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone());
     let logging = subscriber.finish().set_default();
@@ -51,11 +34,11 @@ async fn the_log_says_which_rule_holds_a_prompt_back_and_for_how_long() {
         bank.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
         phone.closed().await;
     }
-    assert_eq!(written.line("does not ring"), None);
+    assert_eq!(line(&written, "does not ring"), None);
     let opened = bank.open(&order).await;
     let logged = async {
         loop {
-            match written.line("does not ring") {
+            match line(&written, "does not ring") {
                 Some(line) => return line,
                 None => tokio::task::yield_now().await,
             }

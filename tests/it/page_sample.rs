@@ -6,21 +6,18 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use fido_relay::app::clients;
-use fido_relay::app::clients::ClientChange;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{CeremonyId, Outcome};
 use fido_relay_rig::phone::{Decision, Faults, Paired, PhoneEvent};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use crate::demo::audit::AUDIT;
 use crate::demo::browser::{Browser, LIGHT, NARROW_DARK};
-use crate::flask_example::bank::serve;
-use crate::support::acts::operator;
+use crate::support::child::ChildProcess;
 use crate::support::needs;
 use crate::support::relay::{CardInHand, Initiator, TestPhone, TestRelay};
 
@@ -95,7 +92,7 @@ struct Scene {
     phone: TestPhone,
     browser: Browser,
     url: String,
-    _shop: Child,
+    _shop: ChildProcess,
 }
 
 impl Scene {
@@ -114,18 +111,15 @@ impl Scene {
         initiator.outcome(opened.id).await;
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/page");
         let mut shop = Command::new(node);
-        shop.args(["server.mjs", "0"]).current_dir(page).kill_on_drop(true);
+        shop.args(["server.mjs", "0"]).current_dir(page);
         shop.env("FIDO_RELAY_URL", &url).env("FIDO_RELAY_API_KEY", &initiator.key);
-        let ((shop, url), browser) = tokio::join!(serve(shop), Browser::start(&chromium));
+        let mut shop = ChildProcess::start(&mut shop);
+        let (url, browser) = tokio::join!(shop.prints("open: "), Browser::start(&chromium));
         Some(Self { front, relay, initiator, card, paired, phone, browser, url, _shop: shop })
     }
 
     async fn list_the_page(&self) {
-        let me: Value = self.initiator.get("/v1/clients/self").await.json().await.unwrap();
-        let id = serde_json::from_value(me["client_id"].clone()).unwrap();
-        let page_origins = Some(vec![self.url.parse().unwrap()]);
-        let change = ClientChange { page_origins, ..ClientChange::default() };
-        clients::alter(self.relay.running.app(), &operator(), id, &change).await.unwrap();
+        self.initiator.list_page(&self.relay, &self.url).await;
     }
 
     /// Signs in on the page; gives what the page shows.

@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
-use crate::support::acts::operator;
+use crate::support::actions::operator;
 use crate::support::origins::not_listed;
 use crate::support::relay::{Initiator, TestRelay};
 

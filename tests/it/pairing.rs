@@ -3,24 +3,18 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay_proto::TypedCode;
-use fido_relay_proto::http::{OpenedPairing, Platform};
+use fido_relay_proto::http::Platform;
 use fido_relay_rig::phone::{self, DeviceKey, PairingError};
 use futures::StreamExt as _;
 use reqwest::Response;
 use serde_json::{Value, json};
 
+use crate::support::fixture::Fixture;
 use crate::support::relay::{Initiator, TestRelay, http};
-use crate::support::scene::Scene;
 use crate::support::wire_phone::WirePhone;
 
-async fn opened(initiator: &Initiator, username: &str) -> OpenedPairing {
-    let response = initiator.post("/v1/pairings", &json!({ "username": username })).await;
-    assert_eq!(response.status(), 201);
-    response.json().await.unwrap()
-}
-
 async fn token(initiator: &Initiator, username: &str) -> String {
-    opened(initiator, username).await.pairing_token
+    initiator.pairing(username).await.pairing_token
 }
 
 /// The body that an app sends whose person typed this.
@@ -65,11 +59,11 @@ fn code(problem: &Value) -> &str {
 
 #[tokio::test]
 async fn whatever_is_wrong_with_token_or_proof_the_answer_is_the_same() {
-    let scene = Scene::set().await;
-    let (relay, key) = (&scene.relay, DeviceKey::generate().unwrap());
+    let fixture = Fixture::new().await;
+    let (relay, key) = (&fixture.relay, DeviceKey::generate().unwrap());
     let other = DeviceKey::generate().unwrap();
     let (token, second) =
-        (token(&scene.initiator, "bob").await, token(&scene.initiator, "eve").await);
+        (token(&fixture.initiator, "bob").await, token(&fixture.initiator, "eve").await);
     let url = format!("{}/v1/devices", relay.url());
     let good = body(relay, &key, &token);
     let with = |field: &str, value: Value| {
@@ -83,7 +77,7 @@ async fn whatever_is_wrong_with_token_or_proof_the_answer_is_the_same() {
         URL_SAFE_NO_PAD.encode(digest)
     };
     let jkt = key.thumbprint();
-    let socket_proof = key.auth_proof(&relay.socket_url(), &token, scene.ada.device_id).unwrap();
+    let socket_proof = key.auth_proof(&relay.socket_url(), &token, fixture.ada.device_id).unwrap();
     let mut off_curve = serde_json::to_value(key.jwk()).unwrap();
     off_curve["y"] = off_curve["x"].clone();
     let mut other_curve = serde_json::to_value(key.jwk()).unwrap();
@@ -128,76 +122,76 @@ async fn whatever_is_wrong_with_token_or_proof_the_answer_is_the_same() {
     assert_eq!(code(&problem), "proof_refused");
     // None of this used the token up.
     assert_eq!(pair(relay, &good).await.status(), 201);
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 #[tokio::test]
 async fn a_token_is_good_once() {
-    let scene = Scene::set().await;
-    let token = token(&scene.initiator, "bob").await;
+    let fixture = Fixture::new().await;
+    let token = token(&fixture.initiator, "bob").await;
     let (first, second) = (DeviceKey::generate().unwrap(), DeviceKey::generate().unwrap());
-    assert_eq!(pair(&scene.relay, &body(&scene.relay, &first, &token)).await.status(), 201);
+    assert_eq!(pair(&fixture.relay, &body(&fixture.relay, &first, &token)).await.status(), 201);
     for key in [&first, &second] {
-        let response = pair(&scene.relay, &body(&scene.relay, key, &token)).await;
+        let response = pair(&fixture.relay, &body(&fixture.relay, key, &token)).await;
         assert_eq!(response.status(), 410);
         assert_eq!(response.headers()["content-type"], "application/problem+json");
         let problem: Value = response.json().await.unwrap();
         assert_eq!(code(&problem), "gone");
         assert!(!problem.to_string().contains(&token));
     }
-    let devices: Value = scene.initiator.get("/v1/users/bob/devices").await.json().await.unwrap();
+    let devices: Value = fixture.initiator.get("/v1/users/bob/devices").await.json().await.unwrap();
     assert_eq!(devices["devices"].as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
 async fn voided_pairings_make_no_device_by_link_or_code() {
-    let scene = Scene::set().await;
-    let bobs = [opened(&scene.initiator, "bob").await, opened(&scene.initiator, "bob").await];
-    let evas = token(&scene.initiator, "eva").await;
+    let fixture = Fixture::new().await;
+    let bobs = [fixture.initiator.pairing("bob").await, fixture.initiator.pairing("bob").await];
+    let evas = token(&fixture.initiator, "eva").await;
     let key = DeviceKey::generate().unwrap();
     // A wrong code has cost a try: the record is another one than when it was made.
-    let wrong = typed_body(&scene.relay, &key, &mistyped(&bobs[0].typed_code));
-    assert_eq!(pair(&scene.relay, &wrong).await.status(), 401);
+    let wrong = typed_body(&fixture.relay, &key, &mistyped(&bobs[0].typed_code));
+    assert_eq!(pair(&fixture.relay, &wrong).await.status(), 401);
     for _ in 0..2 {
-        assert_eq!(scene.initiator.delete("/v1/users/bob/pairings").await.status(), 204);
+        assert_eq!(fixture.initiator.delete("/v1/users/bob/pairings").await.status(), 204);
     }
-    assert_eq!(scene.initiator.delete("/v1/users/unknown/pairings").await.status(), 204);
+    assert_eq!(fixture.initiator.delete("/v1/users/unknown/pairings").await.status(), 204);
     for pairing in &bobs {
-        let by_link = body(&scene.relay, &key, &pairing.pairing_token);
-        let by_code = typed_body(&scene.relay, &key, &pairing.typed_code);
+        let by_link = body(&fixture.relay, &key, &pairing.pairing_token);
+        let by_code = typed_body(&fixture.relay, &key, &pairing.typed_code);
         for order in [by_link, by_code] {
-            assert_eq!(pair(&scene.relay, &order).await.status(), 401);
+            assert_eq!(pair(&fixture.relay, &order).await.status(), 401);
         }
     }
-    assert_eq!(devices_of(&scene.initiator, "bob").await, 0);
-    let another_users = body(&scene.relay, &key, &evas);
-    assert_eq!(pair(&scene.relay, &another_users).await.status(), 201);
+    assert_eq!(devices_of(&fixture.initiator, "bob").await, 0);
+    let another_users = body(&fixture.relay, &key, &evas);
+    assert_eq!(pair(&fixture.relay, &another_users).await.status(), 201);
     // What is opened afterwards is good.
-    let again = body(&scene.relay, &key, &token(&scene.initiator, "bob").await);
-    assert_eq!(pair(&scene.relay, &again).await.status(), 201);
+    let again = body(&fixture.relay, &key, &token(&fixture.initiator, "bob").await);
+    assert_eq!(pair(&fixture.relay, &again).await.status(), 201);
 }
 
 #[tokio::test]
 async fn of_a_hundred_that_use_a_token_at_once_one_becomes_the_device() {
-    let scene = Scene::set().await;
-    let token = token(&scene.initiator, "bob").await;
+    let fixture = Fixture::new().await;
+    let token = token(&fixture.initiator, "bob").await;
     let tries = (0..100).map(|_| async {
-        let body = body(&scene.relay, &DeviceKey::generate().unwrap(), &token);
-        pair(&scene.relay, &body).await.status().as_u16()
+        let body = body(&fixture.relay, &DeviceKey::generate().unwrap(), &token);
+        pair(&fixture.relay, &body).await.status().as_u16()
     });
     let tries = futures::future::join_all(tries).await;
     let count = |status| tries.iter().filter(|got| **got == status).count();
     assert_eq!((count(201), count(410)), (1, 99), "{tries:?}");
-    assert_eq!(devices_of(&scene.initiator, "bob").await, 1);
+    assert_eq!(devices_of(&fixture.initiator, "bob").await, 1);
 }
 
 /// Typed codes are also limited by address, so that not all hundred are looked at.
 #[tokio::test]
 async fn of_a_hundred_that_use_token_and_typed_code_at_once_one_becomes_the_device() {
-    let scene = Scene::set().await;
-    let pairing = opened(&scene.initiator, "bob").await;
+    let fixture = Fixture::new().await;
+    let pairing = fixture.initiator.pairing("bob").await;
     let tries = (0..100).map(|n| {
-        let (relay, pairing) = (&scene.relay, &pairing);
+        let (relay, pairing) = (&fixture.relay, &pairing);
         async move {
             let key = DeviceKey::generate().unwrap();
             let body = if n % 10 == 0 {
@@ -213,34 +207,34 @@ async fn of_a_hundred_that_use_token_and_typed_code_at_once_one_becomes_the_devi
     assert_eq!(count(201), 1, "{tries:?}");
     assert_eq!(count(201) + count(410) + count(429), 100, "{tries:?}");
     assert!(count(410) >= 20, "{tries:?}");
-    assert_eq!(devices_of(&scene.initiator, "bob").await, 1);
+    assert_eq!(devices_of(&fixture.initiator, "bob").await, 1);
 }
 
 #[tokio::test]
 async fn a_person_may_type_the_code_in_place_of_scanning() {
-    let scene = Scene::set().await;
-    let pairing = opened(&scene.initiator, "bob").await;
+    let fixture = Fixture::new().await;
+    let pairing = fixture.initiator.pairing("bob").await;
     let client = phone::PairingClient::new().unwrap();
-    let (url, key) = (scene.relay.url().parse().unwrap(), DeviceKey::generate().unwrap());
+    let (url, key) = (fixture.relay.url().parse().unwrap(), DeviceKey::generate().unwrap());
     let code: TypedCode = pairing.typed_code.to_lowercase().replace('-', " ").parse().unwrap();
     let paired = client.pair_typed(&url, &code, None, key).await.unwrap();
     WirePhone::connect(paired).await.hears_nothing().await;
     // One use uses up both.
     let key = DeviceKey::generate().unwrap();
     for body in [
-        body(&scene.relay, &key, &pairing.pairing_token),
-        typed_body(&scene.relay, &key, &pairing.typed_code),
+        body(&fixture.relay, &key, &pairing.pairing_token),
+        typed_body(&fixture.relay, &key, &pairing.typed_code),
     ] {
-        assert_eq!(pair(&scene.relay, &body).await.status(), 410);
+        assert_eq!(pair(&fixture.relay, &body).await.status(), 410);
     }
-    assert_eq!(devices_of(&scene.initiator, "bob").await, 1);
+    assert_eq!(devices_of(&fixture.initiator, "bob").await, 1);
 }
 
 #[tokio::test]
 async fn whatever_is_wrong_with_a_typed_code_the_answer_is_that_of_a_wrong_token() {
-    let scene = Scene::set().await;
-    let (relay, key) = (&scene.relay, DeviceKey::generate().unwrap());
-    let pairing = opened(&scene.initiator, "bob").await;
+    let fixture = Fixture::new().await;
+    let (relay, key) = (&fixture.relay, DeviceKey::generate().unwrap());
+    let pairing = fixture.initiator.pairing("bob").await;
     let right = &pairing.typed_code;
     let good = typed_body(relay, &key, right);
     let with = |typed: &str| {
@@ -282,31 +276,31 @@ async fn whatever_is_wrong_with_a_typed_code_the_answer_is_that_of_a_wrong_token
 
 #[tokio::test]
 async fn a_pairing_names_one_secret_and_not_none_or_two() {
-    let scene = Scene::set().await;
-    let pairing = opened(&scene.initiator, "bob").await;
+    let fixture = Fixture::new().await;
+    let pairing = fixture.initiator.pairing("bob").await;
     let key = DeviceKey::generate().unwrap();
-    let mut both = body(&scene.relay, &key, &pairing.pairing_token);
+    let mut both = body(&fixture.relay, &key, &pairing.pairing_token);
     both["typed_code"] = json!(pairing.typed_code);
     let mut none = both.clone();
     none.as_object_mut().unwrap().retain(|name, _| name != "typed_code" && name != "pairing_token");
     for body in [both, none] {
-        let response = pair(&scene.relay, &body).await;
+        let response = pair(&fixture.relay, &body).await;
         assert_eq!(response.status(), 400);
         assert_eq!(code(&response.json().await.unwrap()), "invalid_request");
     }
-    assert_eq!(devices_of(&scene.initiator, "bob").await, 0);
+    assert_eq!(devices_of(&fixture.initiator, "bob").await, 0);
 }
 
 #[tokio::test]
 async fn a_thousand_attackers_at_the_typed_code_get_one_answer_and_no_device() {
-    let scene = Scene::set().await;
-    let (relay, key) = (&scene.relay, DeviceKey::generate().unwrap());
-    let pairing = opened(&scene.initiator, "bob").await;
+    let fixture = Fixture::new().await;
+    let (relay, key) = (&fixture.relay, DeviceKey::generate().unwrap());
+    let pairing = fixture.initiator.pairing("bob").await;
     let plain: TypedCode = pairing.typed_code.parse().unwrap();
     let good = typed_body(relay, &key, &pairing.typed_code);
     // They know the locator, which is the worst case, and guess at the rest.
     let attackers = (0..1_000_u32).map(|n| {
-        let (plain, good, http) = (&plain, &good, &scene.initiator.http);
+        let (plain, good, http) = (&plain, &good, &fixture.initiator.http);
         async move {
             let guess = TypedCode::from_random([0, 0, 0, 0, 0, 0, n as u8, (n >> 5) as u8, 0, 7]);
             let guess = format!("{}{}", plain.locator(), &guess.as_str()[4..]);
@@ -328,20 +322,20 @@ async fn a_thousand_attackers_at_the_typed_code_get_one_answer_and_no_device() {
     // Five were enough: the pairing is void, the token too, which no limit by address holds back.
     let token = pair(relay, &body(relay, &key, &pairing.pairing_token)).await;
     assert_eq!(token.status(), 401);
-    assert_eq!(devices_of(&scene.initiator, "bob").await, 0);
-    scene.the_open_ceremony_still_completes().await;
+    assert_eq!(devices_of(&fixture.initiator, "bob").await, 0);
+    fixture.open_ceremony_completes().await;
 }
 
 #[tokio::test]
 async fn a_sixth_device_is_refused_until_one_is_revoked() {
-    let scene = Scene::set().await;
+    let fixture = Fixture::new().await;
     let mut devices = Vec::new();
     for _ in 0..5 {
-        devices.push(scene.relay.pair(&scene.initiator, "bob").await);
+        devices.push(fixture.relay.pair(&fixture.initiator, "bob").await);
     }
     let sixth = async || {
-        let token = token(&scene.initiator, "bob").await;
-        let url = scene.relay.url().parse().unwrap();
+        let token = token(&fixture.initiator, "bob").await;
+        let url = fixture.relay.url().parse().unwrap();
         phone::pair(&url, &token, None, DeviceKey::generate().unwrap()).await
     };
     match sixth().await {
@@ -354,7 +348,7 @@ async fn a_sixth_device_is_refused_until_one_is_revoked() {
     // Who was there stays.
     WirePhone::connect(devices[0].clone()).await.hears_nothing().await;
     let path = format!("/v1/devices/{}", devices[4].device_id);
-    assert_eq!(scene.initiator.delete(&path).await.status(), 204);
+    assert_eq!(fixture.initiator.delete(&path).await.status(), 204);
     let sixth = sixth().await.unwrap();
     WirePhone::connect(sixth).await.hears_nothing().await;
 }

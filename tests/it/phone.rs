@@ -1,18 +1,27 @@
 //! The simulated phone against the real relay: every way in which it can misbehave, and what
 //! becomes of the ceremony.
 
-use std::collections::BTreeMap;
-use std::process::Stdio;
-
 use fido_relay_proto::device::{DeclineReason, FrameErrorCode};
-use fido_relay_proto::http::{OpenedCeremony, OpenedPairing, Status};
+use fido_relay_proto::http::{OpenedCeremony, Status};
 use fido_relay_proto::{Outcome, Phase, Reason, Step};
 use fido_relay_rig::phone::{Decision, DropAt, Faults, PhoneEvent, SecondAnswer, StopReason};
+use rustix::process::Signal;
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::Command;
 
+use crate::support::child::{ChildProcess, fido_relay, run_with};
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
+
+/// Each moment at which a simulated phone can break off.
+pub(crate) const DROPS: [DropAt; 8] = [
+    DropAt::OfferReceived,
+    DropAt::OfferAcked,
+    DropAt::ClaimSent,
+    DropAt::ChallengeReceived,
+    DropAt::ChallengeAcked,
+    DropAt::CardPresent,
+    DropAt::AnswerSent,
+    DropAt::Accepted,
+];
 
 async fn register(bank: &Initiator, phone: &TestPhone) -> OpenedCeremony {
     let opened = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
@@ -33,16 +42,7 @@ async fn ends(faults: Faults) -> (Status, Option<Reason>) {
 
 #[tokio::test]
 async fn a_phone_that_breaks_off_at_any_moment_still_comes_to_the_end() {
-    for at in [
-        DropAt::OfferReceived,
-        DropAt::OfferAcked,
-        DropAt::ClaimSent,
-        DropAt::ChallengeReceived,
-        DropAt::ChallengeAcked,
-        DropAt::CardPresent,
-        DropAt::AnswerSent,
-        DropAt::Accepted,
-    ] {
+    for at in DROPS {
         let (status, reason) = ends(Faults::drops(&[at])).await;
         assert_eq!((status, reason), (Status::Ended(Outcome::Succeeded), None), "{at:?}");
     }
@@ -214,20 +214,10 @@ async fn a_revoked_phone_is_sent_away_for_good() {
     assert_eq!(stopped(&mut phone).await, StopReason::Revoked);
 }
 
-/// Runs `fido-relay phone` with something on its standard input; gives exit code and output.
-async fn run_phone(arguments: &[&str], input: &str) -> (Option<i32>, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
-    command.arg("phone").args(arguments).kill_on_drop(true);
-    command.env_clear().envs(BTreeMap::from([("RUST_BACKTRACE", "1")]));
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut process = command.spawn().unwrap();
-    let mut stdin = process.stdin.take().unwrap();
-    stdin.write_all(input.as_bytes()).await.unwrap();
-    drop(stdin);
-    let limit = std::time::Duration::from_secs(30);
-    let output = tokio::time::timeout(limit, process.wait_with_output()).await.unwrap().unwrap();
-    let text = [output.stdout, output.stderr].concat();
-    (output.status.code(), String::from_utf8(text).unwrap())
+/// Runs `fido-relay phone` with this on its standard input, to this exit code; all that it wrote.
+async fn run_phone(code: i32, arguments: &[&str], input: &str) -> String {
+    let mut command = fido_relay(&[&["phone"], arguments].concat());
+    run_with(command.env_clear().env("RUST_BACKTRACE", "1"), input).await.with_code(code)
 }
 
 #[tokio::test]
@@ -237,28 +227,24 @@ async fn the_command_pairs_registers_and_comes_back_with_the_same_card() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("phone.json");
     let state = state.to_str().unwrap();
-    let pairing: OpenedPairing =
-        bank.post("/v1/pairings", &json!({ "username": "ada" })).await.json().await.unwrap();
+    let pairing = bank.pairing("ada").await;
 
     let opened = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
     let code = opened.code.clone().unwrap();
     let arguments = ["--state", state, "--pair", &pairing.uri, "--once"];
-    let (exit, text) = run_phone(&arguments, &format!("{code}\n")).await;
-    assert_eq!(exit, Some(0), "{text}");
+    let text = run_phone(0, &arguments, &format!("{code}\n")).await;
     assert!(text.contains("Example Bank wants to register this card"), "{text}");
     assert!(text.contains("succeeded"), "{text}");
 
     let opened = bank.open(&json!({ "type": "authentication", "username": "ada" })).await;
     let code = opened.code.clone().unwrap();
-    let (exit, text) = run_phone(&["--state", state, "--once", "--code", &code], "").await;
-    assert_eq!(exit, Some(0), "{text}");
+    let text = run_phone(0, &["--state", state, "--once", "--code", &code], "").await;
     assert!(text.contains("the card holds 1 credential."), "{text}");
     let closed = bank.outcome(opened.id).await;
     assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
 
     bank.open(&json!({ "type": "authentication", "username": "ada" })).await;
-    let (exit, text) = run_phone(&["--state", state, "--once", "--not-me"], "").await;
-    assert_eq!(exit, Some(3), "{text}");
+    let text = run_phone(3, &["--state", state, "--once", "--not-me"], "").await;
     assert!(text.contains("denied (not_me)"), "{text}");
 }
 
@@ -268,16 +254,11 @@ async fn a_signal_ends_the_command_in_order() {
     let bank = relay.initiator().await;
     let folder = tempfile::tempdir().unwrap();
     let state = paired(&bank, folder.path()).await;
-    for signal in ["-INT", "-TERM"] {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
-        command.args(["phone", "--state", &state]).kill_on_drop(true);
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        while !lines.next_line().await.unwrap().unwrap().contains("Ctrl-C ends") {}
-        let arguments = [signal.to_owned(), process.id().unwrap().to_string()];
-        assert!(Command::new("kill").args(arguments).status().await.unwrap().success());
-        assert_eq!(lines.next_line().await.unwrap().as_deref(), Some("Stopped."), "{signal}");
-        assert_eq!(process.wait().await.unwrap().code(), Some(0), "{signal}");
+    for signal in [Signal::INT, Signal::TERM] {
+        let mut phone = ChildProcess::start(&mut fido_relay(&["phone", "--state", &state]));
+        phone.prints("Ctrl-C ends").await;
+        phone.signal(signal);
+        assert!(phone.exit().await.stdout().ends_with("\nStopped.\n"), "{signal:?}");
     }
 }
 
@@ -286,12 +267,10 @@ async fn a_phone_that_cannot_be_kept_uses_up_no_link() {
     let relay = TestRelay::start().await;
     let bank = relay.initiator().await;
     let folder = tempfile::tempdir().unwrap();
-    let pairing: OpenedPairing =
-        bank.post("/v1/pairings", &json!({ "username": "ada" })).await.json().await.unwrap();
+    let pairing = bank.pairing("ada").await;
     let nowhere = folder.path().join("missing/phone.json");
     let pair = ["--pair", &pairing.uri, "--state"];
-    let (exit, text) = run_phone(&[&pair[..], &[nowhere.to_str().unwrap()]].concat(), "").await;
-    assert_eq!(exit, Some(1), "{text}");
+    let text = run_phone(1, &[&pair[..], &[nowhere.to_str().unwrap()]].concat(), "").await;
     assert!(
         text.contains("cannot be read or written") && text.contains("another --state"),
         "{text}"
@@ -299,30 +278,26 @@ async fn a_phone_that_cannot_be_kept_uses_up_no_link() {
 
     let state = folder.path().join("phone.json");
     std::fs::write(&state, "{}").unwrap();
-    let (exit, text) = run_phone(&["--state", state.to_str().unwrap()], "").await;
-    assert_eq!(exit, Some(1), "{text}");
+    let text = run_phone(1, &["--state", state.to_str().unwrap()], "").await;
     assert!(text.contains("is not the state of a phone. To go on, name another --state"), "{text}");
     std::fs::remove_file(&state).unwrap();
-    let (exit, text) = run_phone(&[&pair[..], &[state.to_str().unwrap()]].concat(), "").await;
-    assert!(exit == Some(0) && text.contains("Paired with"), "{text}");
+    let text = run_phone(0, &[&pair[..], &[state.to_str().unwrap()]].concat(), "").await;
+    assert!(text.contains("Paired with"), "{text}");
 }
 
 #[tokio::test]
 async fn the_command_says_what_to_do_without_a_pairing() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("phone.json");
-    let (exit, text) = run_phone(&["--state", state.to_str().unwrap()], "").await;
-    assert_eq!(exit, Some(2), "{text}");
+    let text = run_phone(2, &["--state", state.to_str().unwrap()], "").await;
     assert!(text.contains("pair this phone first with --pair"), "{text}");
 }
 
 /// A paired phone's state file.
 async fn paired(bank: &Initiator, folder: &std::path::Path) -> String {
     let state = folder.join("phone.json").to_str().unwrap().to_owned();
-    let pairing: OpenedPairing =
-        bank.post("/v1/pairings", &json!({ "username": "ada" })).await.json().await.unwrap();
-    let (exit, text) = run_phone(&["--state", &state, "--pair", &pairing.uri], "").await;
-    assert_eq!(exit, Some(0), "{text}");
+    let pairing = bank.pairing("ada").await;
+    let text = run_phone(0, &["--state", &state, "--pair", &pairing.uri], "").await;
     assert!(text.contains("Standard input is closed"), "{text}");
     assert!(text.ends_with("Stopped.\n"), "{text}");
     state
@@ -337,18 +312,15 @@ async fn closed_standard_input_ends_the_command_after_what_is_under_way() {
 
     // A prompt that waits for a code that cannot come any more.
     let opened = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
-    let (exit, text) = run_phone(&["--state", &state, "--code-from", "-"], "").await;
-    assert_eq!(exit, Some(0), "{text}");
-    assert!(text.contains("nothing more can be typed"), "{text}");
+    let text = run_phone(0, &["--state", &state, "--code-from", "-"], "").await;
+    assert!(text.contains("the phone ends"), "{text}");
 
     // The last line of the input is a code: its ceremony comes to its end.
     let code = format!("{}\n", opened.code.as_ref().unwrap());
-    let (exit, text) = run_phone(&["--state", &state, "--code-from", "-"], &code).await;
-    assert_eq!(exit, Some(0), "{text}");
+    let text = run_phone(0, &["--state", &state, "--code-from", "-"], &code).await;
     assert!(text.contains(&format!("{}: succeeded.", opened.id)), "{text}");
 
-    let (exit, text) = run_phone(&["--state", &state, "--once"], "").await;
-    assert_eq!(exit, Some(1), "{text}");
+    let text = run_phone(1, &["--state", &state, "--once"], "").await;
     assert!(text.contains("standard input was closed before a ceremony ended"), "{text}");
 }
 
@@ -358,11 +330,9 @@ async fn a_pairing_link_that_was_used_says_what_to_do() {
     let bank = relay.initiator().await;
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("phone.json");
-    let pairing: OpenedPairing =
-        bank.post("/v1/pairings", &json!({ "username": "ada" })).await.json().await.unwrap();
+    let pairing = bank.pairing("ada").await;
     let arguments = ["--state", state.to_str().unwrap(), "--pair", &pairing.uri];
-    assert_eq!(run_phone(&arguments, "").await.0, Some(0));
-    let (exit, text) = run_phone(&arguments, "").await;
-    assert_eq!(exit, Some(1), "{text}");
+    run_phone(0, &arguments, "").await;
+    let text = run_phone(1, &arguments, "").await;
     assert!(text.contains("fido-relay pairing create --username NAME"), "{text}");
 }

@@ -2,65 +2,26 @@
 //! a backend in one terminal, a phone in the other, the person carrying the code between them.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use fido_relay::config::{Config, HttpUpstream, Upstream};
 use fido_relay_proto::Outcome;
-use fido_relay_proto::http::{OpenedPairing, Status};
+use fido_relay_proto::http::Status;
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::Command;
 
+use crate::support::child::{ChildProcess, run};
 use crate::support::fido2_server::Fido2Server;
 use crate::support::needs;
 use crate::support::relay::TestRelay;
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
-/// Longer than three ceremonies take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
-
-/// A sample at work in a terminal of its own.
-struct Terminal {
-    process: Child,
-    keyboard: ChildStdin,
-    screen: Lines<BufReader<ChildStdout>>,
-    shown: Vec<String>,
-}
-
-impl Terminal {
-    fn run(python: &Path, sample: &str, arguments: &[&str], api_key: &str) -> Self {
-        let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/python");
-        let mut process = Command::new(python)
-            .arg(samples.join(sample))
-            .args(arguments)
-            .env("FIDO_RELAY_API_KEY", api_key)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let keyboard = process.stdin.take().unwrap();
-        let screen = BufReader::new(process.stdout.take().unwrap()).lines();
-        Self { process, keyboard, screen, shown: Vec::new() }
-    }
-
-    /// Reads on to the line that has `mark` in it, and gives what follows the mark.
-    async fn until(&mut self, mark: &str) -> String {
-        while let Some(line) = self.screen.next_line().await.unwrap() {
-            let found = line.split_once(mark).map(|(_, rest)| rest.trim().to_owned());
-            self.shown.push(line);
-            if let Some(rest) = found {
-                return rest;
-            }
-        }
-        panic!("it ended without {mark:?}; it showed {:#?}", self.shown);
-    }
-
-    async fn types(&mut self, text: &str) {
-        self.keyboard.write_all(format!("{text}\n").as_bytes()).await.unwrap();
-    }
+/// Starts a sample, as in a terminal of its own.
+fn terminal(python: &Path, sample: &str, arguments: &[&str], api_key: &str) -> ChildProcess {
+    let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/python");
+    let mut command = Command::new(python);
+    command.arg(samples.join(sample)).args(arguments);
+    ChildProcess::start(command.env("FIDO_RELAY_API_KEY", api_key))
 }
 
 /// Registers, signs in and has a payment approved; gives what vouches for the payment's words.
@@ -72,31 +33,31 @@ async fn both_samples_together(python: &Path, relay: &TestRelay) -> String {
 async fn together(python: &Path, relay: &TestRelay, arguments: &[&str]) -> String {
     let initiator = relay.initiator().await;
     let url = relay.url();
-    let mut backend = Terminal::run(python, "backend_proxied.py", &[&url], &initiator.key);
-    let link = backend.until("pair a phone:").await;
-    let mut phone = Terminal::run(python, "phone.py", &[&[link.as_str()], arguments].concat(), "");
-    phone.until("connected").await;
+    let mut backend = terminal(python, "backend_proxied.py", &[&url], &initiator.key);
+    let link = backend.prints("pair a phone:").await;
+    let mut phone = terminal(python, "phone.py", &[&[link.as_str()], arguments].concat(), "");
+    phone.prints("connected").await;
     for (kind, wrong_first) in
         [("registration", false), ("authentication", true), ("approval", false)]
     {
-        let code = backend.until("type this code into the app:").await;
-        phone.until("digit code of the page").await;
+        let code = backend.prints("type this code into the app:").await;
+        phone.prints("digit code of the page").await;
         if wrong_first {
-            phone.types("no code at all").await;
+            phone.types("no code at all\n").await;
             let malformed = "code_malformed (this is not six digits; no try is lost)";
-            assert_eq!(phone.until("refused:").await, malformed);
+            assert_eq!(phone.prints("refused:").await, malformed);
             let last = if code.ends_with('0') { "1" } else { "0" };
-            phone.types(&format!("{}{last}", &code[..5])).await;
-            assert_eq!(phone.until("refused:").await, "wrong_code (wrong code, 2 tries left)");
+            phone.types(&format!("{}{last}\n", &code[..5])).await;
+            assert_eq!(phone.prints("refused:").await, "wrong_code (wrong code, 2 tries left)");
         }
-        phone.types(&code).await;
-        backend.until(&format!("{kind}: succeeded, verified for ada@example.com")).await;
-        phone.until("succeeded").await;
+        phone.types(&format!("{}\n", code)).await;
+        backend.prints(&format!("{kind}: succeeded, verified for ada@example.com")).await;
+        phone.prints("succeeded").await;
     }
-    let vouches = backend.until("vouched for by the").await;
-    assert!(backend.process.wait().await.unwrap().success(), "{:#?}", backend.shown);
-    let payment = phone.shown.iter().any(|line| line.contains("Amount: 120.00 EUR"));
-    assert!(payment, "the phone shows what is approved: {:#?}", phone.shown);
+    let vouches = backend.prints("vouched for by the").await;
+    backend.exit().await.stdout();
+    let shown = phone.written();
+    assert!(shown.contains("Amount: 120.00 EUR"), "the phone shows what is approved: {shown}");
     vouches
 }
 
@@ -104,8 +65,7 @@ async fn together(python: &Path, relay: &TestRelay, arguments: &[&str]) -> Strin
 async fn a_backend_and_a_phone_in_python_work_together_with_nothing_configured() {
     let Some(python) = needs::python("the backend-proxied samples") else { return };
     let relay = TestRelay::start().await;
-    let run = both_samples_together(&python, &relay);
-    let vouches = tokio::time::timeout(PATIENCE, run).await.unwrap();
+    let vouches = both_samples_together(&python, &relay).await;
     assert_eq!(vouches, "card", "the challenge covers the payment");
 }
 
@@ -113,8 +73,7 @@ async fn a_backend_and_a_phone_in_python_work_together_with_nothing_configured()
 async fn a_phone_in_python_registers_signs_in_and_approves_without_a_socket() {
     let Some(python) = needs::python("the phone in Python that pulls") else { return };
     let relay = TestRelay::start().await;
-    let run = together(&python, &relay, &["--pull"]);
-    assert_eq!(tokio::time::timeout(PATIENCE, run).await.unwrap(), "card");
+    assert_eq!(together(&python, &relay, &["--pull"]).await, "card");
     assert!(relay.running.relay().delivery.registry().is_empty(), "it had no socket");
 }
 
@@ -123,34 +82,32 @@ async fn a_phone_in_python_that_pulls_takes_up_a_page_by_its_code() {
     let Some(python) = needs::python("codes alone on the phone that pulls") else { return };
     let relay = TestRelay::start_with(|config| config.prompts = Config::default().prompts).await;
     let initiator = relay.initiator().await;
-    let pairing = initiator.post("/v1/pairings", &json!({ "username": "ada" })).await;
-    let pairing: OpenedPairing = pairing.json().await.unwrap();
-    let mut phone = Terminal::run(&python, "phone.py", &["--pull", &pairing.uri], "");
-    phone.until("connected").await;
+    let pairing = initiator.pairing("ada").await;
+    let mut phone = terminal(&python, "phone.py", &["--pull", &pairing.uri], "");
+    phone.prints("connected").await;
     let order = json!({ "type": "registration", "username": "ada" });
     initiator.open(&order).await;
-    phone.until("digit code of the page").await;
+    phone.prints("digit code of the page").await;
     let silent = initiator.open(&order).await;
-    phone.types(&silent.code.unwrap()).await;
-    phone.until("found by your code: it rang on no phone").await;
-    phone.types("yes").await;
+    phone.types(&format!("{}\n", silent.code.unwrap())).await;
+    phone.prints("found by your code: it rang on no phone").await;
+    phone.types("yes\n").await;
     let closed = initiator.outcome(silent.id).await;
     assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
-    phone.until("succeeded").await;
+    phone.prints("succeeded").await;
 }
 
 #[tokio::test]
 async fn a_backend_and_a_phone_in_python_work_together_before_an_independent_fido2_server() {
     let what = "the backend-proxied samples before an independent FIDO2 server";
     let Some(python) = needs::python(what) else { return };
-    let Some(server) = Fido2Server::start(what, &[]) else { return };
+    let Some(server) = Fido2Server::start(what, &[]).await else { return };
     let relay = TestRelay::start_with(|config| {
         "localhost".clone_into(&mut config.tenant.rp_id);
         config.upstream = Upstream::Http(HttpUpstream::new(server.url().parse().unwrap()));
     })
     .await;
-    let run = both_samples_together(&python, &relay);
-    let vouches = tokio::time::timeout(PATIENCE, run).await.unwrap();
+    let vouches = both_samples_together(&python, &relay).await;
     assert_eq!(vouches, "relay", "the challenge is the other server's");
 }
 
@@ -159,16 +116,15 @@ async fn the_phone_in_python_comes_back_after_a_restart_to_what_was_open() {
     let Some(python) = needs::python("the phone in Python over a restart") else { return };
     let relay = TestRelay::start().await;
     let initiator = relay.initiator().await;
-    let pairing = initiator.post("/v1/pairings", &json!({ "username": "ada" })).await;
-    let pairing: OpenedPairing = pairing.json().await.unwrap();
-    let mut phone = Terminal::run(&python, "phone.py", &[&pairing.uri], "");
-    phone.until("connected").await;
+    let pairing = initiator.pairing("ada").await;
+    let mut phone = terminal(&python, "phone.py", &[&pairing.uri], "");
+    phone.prints("connected").await;
     let opened = initiator.open(&json!({ "type": "registration", "username": "ada" })).await;
-    phone.until("digit code of the page").await;
+    phone.prints("digit code of the page").await;
     let _relay = relay.restart().await;
-    phone.until("connected").await;
-    phone.types(&opened.code.unwrap()).await;
-    phone.until("succeeded").await;
+    phone.prints("connected").await;
+    phone.types(&format!("{}\n", opened.code.unwrap())).await;
+    phone.prints("succeeded").await;
     let closed = initiator.outcome(opened.id).await;
     assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
 }
@@ -178,37 +134,36 @@ async fn the_phone_in_python_takes_up_a_page_by_its_code_under_another_prompt_an
     let Some(python) = needs::python("codes alone on the phone in Python") else { return };
     let relay = TestRelay::start_with(|config| config.prompts = Config::default().prompts).await;
     let initiator = relay.initiator().await;
-    let pairing = initiator.post("/v1/pairings", &json!({ "username": "ada" })).await;
-    let pairing: OpenedPairing = pairing.json().await.unwrap();
-    let mut phone = Terminal::run(&python, "phone.py", &[&pairing.uri], "");
-    phone.until("connected").await;
+    let pairing = initiator.pairing("ada").await;
+    let mut phone = terminal(&python, "phone.py", &[&pairing.uri], "");
+    phone.prints("connected").await;
     let order = json!({ "type": "registration", "username": "ada" });
     let ringing = initiator.open(&order).await;
-    phone.until("digit code of the page").await;
+    phone.prints("digit code of the page").await;
     let silent = initiator.open(&order).await;
     // Under the other one's prompt, which goes on afterwards.
-    phone.types(&silent.code.unwrap()).await;
-    phone.until("found by your code: it rang on no phone").await;
-    phone.types("yes").await;
+    phone.types(&format!("{}\n", silent.code.unwrap())).await;
+    phone.prints("found by your code: it rang on no phone").await;
+    phone.types("yes\n").await;
     let closed = initiator.outcome(silent.id).await;
     assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
-    phone.until("succeeded").await;
-    phone.types(&ringing.code.unwrap()).await;
-    phone.until("succeeded").await;
+    phone.prints("succeeded").await;
+    phone.types(&format!("{}\n", ringing.code.unwrap())).await;
+    phone.prints("succeeded").await;
     // Prompts that lead to nothing, until the phone rings no more: the code is all there is.
     for _ in 0..3 {
         let opened = initiator.open(&order).await;
-        phone.until("digit code of the page").await;
+        phone.prints("digit code of the page").await;
         initiator.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
-        phone.until("cancelled").await;
+        phone.prints("cancelled").await;
     }
-    phone.types("no code at all").await;
+    phone.types("no code at all\n").await;
     let malformed = "code_malformed (this is not six digits; no try is lost)";
-    assert_eq!(phone.until("refused:").await, malformed);
+    assert_eq!(phone.prints("refused:").await, malformed);
     let silent = initiator.open(&order).await;
-    phone.types(&silent.code.unwrap()).await;
-    phone.until("found by your code: it rang on no phone").await;
-    phone.types("yes").await;
+    phone.types(&format!("{}\n", silent.code.unwrap())).await;
+    phone.prints("found by your code: it rang on no phone").await;
+    phone.types("yes\n").await;
     let closed = initiator.outcome(silent.id).await;
     assert_eq!(closed.status, Status::Ended(Outcome::Succeeded));
 }
@@ -218,10 +173,10 @@ async fn run_out(python: &Path, sample: &str, arguments: &[&str]) -> (bool, Stri
     let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/python");
     let mut program = Command::new(python);
     program.arg("-B").arg(samples.join(sample)).args(arguments);
-    let ran = program.env("FIDO_RELAY_API_KEY", "rk_unused").output().await.unwrap();
-    let printed = [ran.stdout, ran.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    let exit = run(program.env("FIDO_RELAY_API_KEY", "rk_unused")).await;
+    let printed = exit.text();
     assert!(!printed.contains("Traceback"), "{sample}: {printed}");
-    (ran.status.success(), printed)
+    (exit.code == Some(0), printed)
 }
 
 #[tokio::test]
@@ -298,9 +253,7 @@ async fn backend_refuses_results_without_pin() {
     let Some(python) = needs::python("the backend-proxied samples") else { return };
     let samples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/python");
     let mut program = Command::new(python);
-    program.args(["-B", "-c", REFUSED_RESULTS]).current_dir(samples);
-    let ran = program.output().await.unwrap();
-    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    run(program.args(["-B", "-c", REFUSED_RESULTS]).current_dir(samples)).await.stdout();
 }
 
 #[tokio::test]

@@ -6,15 +6,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fido_relay::config::{Config, RateLimits};
-use fido_relay_proto::http::OpenedPairing;
 use fido_relay_rig::phone::DeviceKey;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::support::paper_relay::Switchable;
 use crate::support::raw_socket::{Heard, RawSocket, text};
 use crate::support::relay::{Initiator, TestRelay};
+use crate::support::stub_relay::Switchable;
 
 fn rates(change: impl FnOnce(&mut RateLimits)) -> impl FnOnce(&mut Config) {
     |config| change(&mut config.limits.rates)
@@ -138,8 +137,7 @@ async fn pairs(relay: &TestRelay, token: &str, from: [u8; 4]) -> Response {
 }
 
 async fn token(initiator: &Initiator) -> String {
-    let pairing = initiator.post("/v1/pairings", &json!({ "username": "ada" })).await;
-    pairing.json::<OpenedPairing>().await.unwrap().pairing_token
+    initiator.pairing("ada").await.pairing_token
 }
 
 #[cfg(target_os = "linux")]

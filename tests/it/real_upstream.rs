@@ -96,7 +96,7 @@ fn assert_approved(verdict: &Verdict, who: impl Debug) {
 
 #[tokio::test]
 async fn a_card_is_registered_then_signs_in_and_approves() {
-    let Some(server) = Fido2Server::start("ceremonies with a real FIDO2 server", &[]) else {
+    let Some(server) = Fido2Server::start("ceremonies with a real FIDO2 server", &[]).await else {
         return;
     };
     for paths in [PathSet::Certify, PathSet::Alias] {
@@ -126,7 +126,8 @@ async fn a_card_is_registered_then_signs_in_and_approves() {
 
 #[tokio::test]
 async fn an_answer_in_another_ceremonys_session_or_in_none_is_not_approved() {
-    let Some(server) = Fido2Server::start("crossed sessions at a real FIDO2 server", &[]) else {
+    let Some(server) = Fido2Server::start("crossed sessions at a real FIDO2 server", &[]).await
+    else {
         return;
     };
     let fido = made(FidoHttpSettings::new(server.url().parse().unwrap()));
@@ -155,7 +156,9 @@ async fn an_answer_in_another_ceremonys_session_or_in_none_is_not_approved() {
 
 #[tokio::test]
 async fn an_answer_for_another_origin_is_rejected() {
-    let Some(server) = Fido2Server::start("origins at a real FIDO2 server", &[]) else { return };
+    let Some(server) = Fido2Server::start("origins at a real FIDO2 server", &[]).await else {
+        return;
+    };
     let mut settings = FidoHttpSettings::new(server.url().parse().unwrap());
     settings.origin = Some("https://evil.example".to_owned());
     let fido = made(settings);
@@ -179,7 +182,7 @@ struct Interleaved {
 /// last one that began.
 #[tokio::test]
 async fn five_hundred_interleaved_ceremonies_each_end_in_their_own_session() {
-    let Some(server) = Fido2Server::start("500 interleaved ceremonies", &[]) else { return };
+    let Some(server) = Fido2Server::start("500 interleaved ceremonies", &[]).await else { return };
     let mut settings = FidoHttpSettings::new(server.url().parse().unwrap());
     // It is about whose session, not about how fast a busy machine is.
     settings.begin_limit = Duration::from_secs(15);

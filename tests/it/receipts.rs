@@ -135,7 +135,7 @@ async fn without_receipts_nothing_of_the_answer_outlives_the_ceremony() {
 
 #[tokio::test]
 async fn with_another_fido2_server_the_registrations_receipt_brings_the_key() {
-    let Some(server) = Fido2Server::start("receipts before a real FIDO2 server", &[]) else {
+    let Some(server) = Fido2Server::start("receipts before a real FIDO2 server", &[]).await else {
         return;
     };
     let upstream = HttpUpstream::new(server.url().parse().unwrap());

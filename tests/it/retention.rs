@@ -3,24 +3,20 @@
 
 use std::sync::Arc;
 
-use crate::support::acts::{of_world, operator};
 use fido_relay::app::ceremonies::{CeremonyKey, OpenRequest};
 use fido_relay::app::pairings;
 use fido_relay::backends::embedded::{LocalBus, MemoryStore};
-use fido_relay::core::ceremony::{Begun, Event, Request, UpstreamSession, Verdict};
-use fido_relay::core::prompt_limits::Lane;
+use fido_relay::core::ceremony::{Begun, Event, UpstreamSession, Verdict};
 use fido_relay::node::{Dependencies, Relay};
 use fido_relay::ports::{BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, Fido};
 use fido_relay::security::encryption::Encryptor;
-use fido_relay::security::random;
 use fido_relay::tasks::Tasks;
-use fido_relay_proto::http::UpstreamOptions;
-use fido_relay_proto::life::PriorAuth;
-use fido_relay_proto::{
-    Binding, CeremonyId, CeremonyType, ClientId, PlainText, Reason, TenantId, UnixMillis,
-};
+use fido_relay_proto::{CeremonyType, PlainText, Reason, UnixMillis};
 use serde_json::value::RawValue;
 use tokio::time::{Duration, Instant, sleep};
+
+use crate::support::actions::sign_in_request;
+use crate::support::actions::{app_of, operator};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -77,30 +73,7 @@ fn relay() -> Relay {
 
 fn order(relay: &Relay, life: Duration, key: Option<&str>) -> OpenRequest {
     let now = relay.dependencies().clock.now();
-    let request = Request {
-        id: CeremonyId::from_bytes(random::bytes()),
-        tenant: TenantId::default(),
-        client_id: ClientId::from_bytes([1; 16]),
-        client_name: PlainText::new("Bank").unwrap(),
-        ceremony_type: CeremonyType::Authentication,
-        username: PlainText::new("ada").unwrap(),
-        display_name: PlainText::new("Ada").unwrap(),
-        device_id: None,
-        binding: Binding::Code,
-        message: None,
-        transaction: None,
-        context: None,
-        client_nonce: None,
-        prior_auth: PriorAuth::Password,
-        browser: None,
-        lane: Lane::default(),
-        code_alone: true,
-        show_delivery: Some(false),
-        rp_id: "bank.example".to_owned(),
-        options: UpstreamOptions::default(),
-        opened_at: now,
-        deadline: now.plus_millis(u64::try_from(life.as_millis()).unwrap()),
-    };
+    let request = sign_in_request(now, u64::try_from(life.as_millis()).unwrap());
     OpenRequest { request, idempotency: key.map(|key| (key.to_owned(), [1; 32])) }
 }
 
@@ -156,7 +129,7 @@ async fn a_pairing_token_that_nobody_used_is_removed() {
     let relay = relay();
     let world = relay.dependencies();
     let ada = PlainText::new("ada").unwrap();
-    pairings::open(&of_world(world), &operator(), &ada).await.unwrap();
+    pairings::open(&app_of(world), &operator(), &ada).await.unwrap();
     assert_eq!(records(&relay, Bucket::Pairings).await, 2);
     sleep(25 * MINUTE).await;
     assert_eq!(records(&relay, Bucket::Pairings).await, 0);

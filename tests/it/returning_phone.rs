@@ -10,8 +10,8 @@ use fido_relay_proto::{ConnectionId, DeviceId, Outcome, RelayFrame, TenantId, Us
 use fido_relay_rig::phone::{DropAt, Faults, PhoneEvent};
 use serde_json::json;
 
-use crate::support::paper_relay::PaperRelay;
 use crate::support::relay::TestRelay;
+use crate::support::stub_relay::StubRelay;
 
 #[tokio::test]
 async fn a_phone_that_was_away_hears_how_the_ceremony_ended() {
@@ -33,7 +33,7 @@ async fn a_phone_that_was_away_hears_how_the_ceremony_ended() {
 /// nothing to take down on the new socket.
 #[tokio::test(start_paused = true)]
 async fn a_phone_that_returns_while_its_ceremony_ends_does_not_keep_the_prompt() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let order = json!({ "type": "authentication", "username": "ada" });
     let (id, ..) = relay.open(&order).await;
     let key = CeremonyKey { tenant: TenantId::default(), id: id.parse().unwrap() };

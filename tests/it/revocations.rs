@@ -8,7 +8,6 @@ use fido_relay::app::ceremonies::DeviceIdentity;
 use fido_relay::app::devices::{self, Device};
 use fido_relay::app::{Actor, App, RevokeError};
 use fido_relay::backends::embedded::{FileStore, MemoryStore, RevocationList};
-use fido_relay::core::prompt_limits::CodeAttempts;
 use fido_relay::core::session::CloseReason;
 use fido_relay::delivery::{Connection, ConnectionAction};
 use fido_relay::node::{Dependencies, Relay};
@@ -18,12 +17,12 @@ use fido_relay::ports::{
 };
 use fido_relay::security::random;
 use fido_relay::serve::{REVOCATIONS_FILE, STORE_FILE};
-use fido_relay_proto::http::{P256Jwk, Platform};
-use fido_relay_proto::{ConnectionId, DeviceId, TenantId, UnixMillis, Username};
+use fido_relay_proto::http::P256Jwk;
+use fido_relay_proto::{ConnectionId, DeviceId, TenantId};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use crate::support::acts::{add_device, events, of_world, operator};
+use crate::support::actions::{add_device, app_of, device, events, operator};
 use crate::support::bare_relay::BareRelay;
 use crate::support::faulty_store::{Faults, FaultyStore, refused};
 use crate::support::raw_socket::{RawSocket, text};
@@ -174,24 +173,11 @@ impl Deaf {
     }
 
     fn app(&self) -> App {
-        of_world(self.nodes[0].dependencies())
+        app_of(self.nodes[0].dependencies())
     }
 
     async fn paired(&self) -> DeviceIdentity {
-        let device = Device {
-            id: DeviceId::from_bytes(random::bytes()),
-            tenant: TenantId::default(),
-            username: Username::new("ada").unwrap(),
-            jwk: key("x"),
-            name: None,
-            platform: Platform::Other,
-            push: None,
-            paired_at: UnixMillis(1_800_000_000_000),
-            revoked_at: None,
-            push_removed: None,
-            rotated: None,
-            tries: CodeAttempts::default(),
-        };
+        let device = Device { jwk: key("x"), ..device("ada") };
         add_device(&*self.store, &device).await;
         DeviceIdentity { device: device.id, tenant: device.tenant, username: device.username }
     }

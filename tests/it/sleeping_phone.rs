@@ -1,22 +1,21 @@
 //! The simulated phone without a socket against the real relay and its Web Push: it sleeps, is
 //! woken, pulls, and brings the ceremony to its end; and the command that does so.
 
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use fido_relay::config::push::WebPush;
-use fido_relay_proto::http::{OpenedPairing, Status};
+use fido_relay_proto::http::Status;
 use fido_relay_proto::{Outcome, Step};
 use fido_relay_rig::demo::vapid_key;
 use fido_relay_rig::phone::{
-    Codes, DeviceKey, DropAt, Faults, PairingClient, Phone, PhoneEvent, PullClient, PushReceiver,
+    Codes, DeviceKey, Faults, PairingClient, Phone, PhoneEvent, PullClient, PushReceiver,
     WakeChannel,
 };
 use fido_relay_rig::softcard::SoftCard;
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
 
+use crate::phone::DROPS;
+use crate::support::child::{ChildProcess, fido_relay, run};
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
 
 /// A relay that wakes phones of this machine at once.
@@ -69,16 +68,7 @@ async fn a_sleeping_phone_is_woken_answers_by_http_and_sleeps_again() {
 
 #[tokio::test]
 async fn a_sleeping_phone_that_breaks_off_at_any_moment_still_comes_to_the_end() {
-    for at in [
-        DropAt::OfferReceived,
-        DropAt::OfferAcked,
-        DropAt::ClaimSent,
-        DropAt::ChallengeReceived,
-        DropAt::ChallengeAcked,
-        DropAt::CardPresent,
-        DropAt::AnswerSent,
-        DropAt::Accepted,
-    ] {
+    for at in DROPS {
         let relay = waking().await;
         let bank = relay.initiator().await;
         let phone = asleep(&relay, &bank, Faults::drops(&[at])).await;
@@ -93,50 +83,28 @@ async fn a_sleeping_phone_that_breaks_off_at_any_moment_still_comes_to_the_end()
 async fn the_command_sleeps_tells_that_it_is_woken_and_ends_with_its_ceremony() {
     let relay = waking().await;
     let bank = relay.initiator().await;
-    let pairing = bank.post("/v1/pairings", &json!({ "username": "ada" })).await;
-    let pairing: OpenedPairing = pairing.json().await.unwrap();
+    let pairing = bank.pairing("ada").await;
     let directory = tempfile::tempdir().unwrap();
     let codes = directory.path().join("code");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
-    command.args(["phone", "--asleep", "--once", "--pair", &pairing.uri, "--code-from"]);
-    command.arg(&codes).arg("--state").arg(directory.path().join("phone.json"));
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
-    let mut child = command.spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut said = Vec::new();
-    let mut reads_to = async |part: &str| {
-        while let Some(line) = lines.next_line().await.unwrap() {
-            said.push(line);
-            if said.last().unwrap().contains(part) {
-                return;
-            }
-        }
-        panic!("no {part} in {said:?}");
-    };
-    reads_to("Asleep").await;
+    let mut command = fido_relay(&["phone", "--asleep", "--once", "--pair", &pairing.uri]);
+    command.arg("--code-from").arg(&codes).arg("--state").arg(directory.path().join("phone.json"));
+    let mut child = ChildProcess::start(&mut command);
+    child.prints("Asleep").await;
     let opened = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
-    reads_to("Woken by push").await;
+    child.prints("Woken by push").await;
     std::fs::write(&codes, opened.code.clone().unwrap()).unwrap();
-    reads_to("succeeded").await;
-    assert_eq!(child.wait().await.unwrap().code(), Some(0));
+    child.prints("succeeded").await;
+    child.exit().await.stdout();
 }
 
 #[tokio::test]
 async fn the_command_says_what_to_do_where_the_relay_wakes_nobody() {
     let relay = TestRelay::start().await;
     let bank = relay.initiator().await;
-    let pairing = bank.post("/v1/pairings", &json!({ "username": "ada" })).await;
-    let pairing: OpenedPairing = pairing.json().await.unwrap();
+    let pairing = bank.pairing("ada").await;
     let directory = tempfile::tempdir().unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_fido-relay"))
-        .args(["phone", "--asleep", "--code", "271828", "--pair", &pairing.uri, "--state"])
-        .arg(directory.path().join("phone.json"))
-        .stdin(Stdio::null())
-        .kill_on_drop(true)
-        .output()
-        .await
-        .unwrap();
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{complaint}");
+    let arguments = ["phone", "--asleep", "--code", "271828", "--pair", &pairing.uri, "--state"];
+    let mut command = fido_relay(&arguments);
+    let complaint = run(command.arg(directory.path().join("phone.json"))).await.with_code(1);
     assert!(complaint.contains("push.webpush.key_file"), "{complaint}");
 }

@@ -3,17 +3,18 @@
 //! and the move from the tables of an earlier version.
 
 use std::collections::{BTreeMap, HashSet};
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use fido_relay::backends::embedded::{FileStore, LogSlot, StoreFile, StoreOpenError, StoreOptions};
 use fido_relay::ports::{Bucket, Due, DueRule, Duty, Revision, Store};
 use fido_relay_proto::UnixMillis;
 use redb::backends::FileBackend;
+use rustix::process::Signal;
 
 use crate::store_contract::{due_keys, put_due};
+use crate::support::child::{ChildProcess, this_test};
 
 const BUCKET: Bucket = Bucket::Ceremonies;
 
@@ -352,20 +353,16 @@ async fn a_killed_process_loses_no_acknowledged_record() {
     let path = directory.path().join("store.redb");
     let mut acknowledged = HashSet::new();
     for round in 1..=5_usize {
-        let mut victim = Command::new(std::env::current_exe().unwrap())
-            .args(["store_files::a_writer_for_the_next_test_to_kill", "--exact", "--nocapture"])
-            .env(VICTIM_FILE, &path)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let told = BufReader::new(victim.stdout.take().unwrap()).lines().map(|line| line.unwrap());
-        let mut told = told.filter_map(|line| Some(line.split_once("acknowledged ")?.1.to_owned()));
+        let mut victim = this_test("store_files::a_writer_for_the_next_test_to_kill");
+        let mut victim = ChildProcess::start(victim.env(VICTIM_FILE, &path));
+        for _ in 0..150 * round {
+            acknowledged.insert(victim.prints("acknowledged ").await);
+        }
         // SIGKILL in the middle of its writing; what it had still told by then counts too.
-        acknowledged.extend(told.by_ref().take(150 * round));
-        victim.kill().unwrap();
-        victim.wait().unwrap();
-        acknowledged.extend(told);
+        victim.signal(Signal::KILL);
+        let told = victim.exit().await.out;
+        let told = told.lines().filter_map(|line| Some(line.split_once("acknowledged ")?.1));
+        acknowledged.extend(told.map(str::to_owned));
 
         let store = FileStore::open(&path, &[]).unwrap();
         let found: BTreeMap<_, _> = store.list(BUCKET, "").await.unwrap().into_iter().collect();

@@ -14,11 +14,11 @@ use fido_relay_proto::{AttemptId, Binding, CeremonyId, DeviceId, PlainText, Tena
 use serde_json::json;
 
 use crate::http_access::{ROUTES, Route};
-use crate::support::acts::make_client;
-use crate::support::agreeable::CREDENTIAL;
+use crate::support::accepting_server::CREDENTIAL;
+use crate::support::actions::make_client;
+use crate::support::fixture::Fixture;
 use crate::support::raw_socket::UPGRADE;
 use crate::support::relay::{Initiator, http};
-use crate::support::scene::Scene;
 use crate::support::wire_phone::WirePhone;
 
 /// What a path's placeholder stands for, and who may reach it.
@@ -87,8 +87,8 @@ async fn call(relay: &str, route: &Route, id: &str, key: Option<&str>) -> Said {
 }
 
 /// Everything that is stored but how far the readers of the journal came, which moves by itself.
-async fn stored(scene: &Scene) -> Vec<(Bucket, String, Vec<u8>)> {
-    let store = &scene.relay.running.relay().dependencies().store;
+async fn stored(fixture: &Fixture) -> Vec<(Bucket, String, Vec<u8>)> {
+    let store = &fixture.relay.running.relay().dependencies().store;
     let mut all = Vec::new();
     for bucket in Bucket::ALL.into_iter().filter(|bucket| *bucket != Bucket::Cursors) {
         for (key, stored) in store.list(bucket, "").await.unwrap() {
@@ -104,7 +104,7 @@ async fn stored(scene: &Scene) -> Vec<(Bucket, String, Vec<u8>)> {
 }
 
 /// A client of another tenant with every scope, made past every interface.
-async fn client_of_another_tenant(scene: &Scene) -> Initiator {
+async fn client_of_another_tenant(fixture: &Fixture) -> Initiator {
     let tenant: TenantId = "other".parse().unwrap();
     let new = NewClient {
         tenant,
@@ -112,18 +112,18 @@ async fn client_of_another_tenant(scene: &Scene) -> Initiator {
         scopes: Scope::ALL.to_vec(),
         bindings: vec![Binding::Code, Binding::None],
     };
-    let (_, key) = make_client(scene.relay.running.app(), new).await;
-    Initiator { url: scene.relay.url(), key, http: http() }
+    let (_, key) = make_client(fixture.relay.running.app(), new).await;
+    Initiator { url: fixture.relay.url(), key, http: http() }
 }
 
 /// The id of something that is there, and of something that is not.
-fn ids(subject: Subject, scene: &Scene) -> (String, String) {
+fn ids(subject: Subject, fixture: &Fixture) -> (String, String) {
     let nobody = |prefix: &str| format!("{prefix}_AAAAAAAAAAAAAAAAAAAAAA");
     match subject {
         Subject::Ceremony | Subject::CeremonyOfADevice => {
-            (scene.open.id.to_string(), nobody("cer"))
+            (fixture.open.id.to_string(), nobody("cer"))
         }
-        Subject::Device => (scene.ada.device_id.to_string(), nobody("dev")),
+        Subject::Device => (fixture.ada.device_id.to_string(), nobody("dev")),
         Subject::User => ("ada".to_owned(), "nobody".to_owned()),
         Subject::Webhook => (nobody("whk"), "whk_AAAAAAAAAAAAAAAAAAAAAQ".to_owned()),
     }
@@ -131,10 +131,10 @@ fn ids(subject: Subject, scene: &Scene) -> (String, String) {
 
 #[tokio::test]
 async fn whoever_a_route_does_not_concern_sees_what_never_was_and_changes_nothing() {
-    let scene = Scene::set().await;
-    let url = scene.relay.url();
-    let same_tenant = scene.relay.initiator().await;
-    let other_tenant = client_of_another_tenant(&scene).await;
+    let fixture = Fixture::new().await;
+    let url = fixture.relay.url();
+    let same_tenant = fixture.relay.initiator().await;
+    let other_tenant = client_of_another_tenant(&fixture).await;
     let others: OpenedCeremony =
         same_tenant.open(&json!({ "type": "authentication", "username": "bob" })).await;
     let strangers = [
@@ -148,11 +148,11 @@ async fn whoever_a_route_does_not_concern_sees_what_never_was_and_changes_nothin
     for (_, key) in strangers {
         call(&url, &ROUTES[3], "cer_AAAAAAAAAAAAAAAAAAAAAA", key).await;
     }
-    let before = stored(&scene).await;
+    let before = stored(&fixture).await;
     let mut calls = 0;
     for route in ROUTES {
         let Some(subject) = subject(route.path) else { continue };
-        let (there, nowhere) = ids(subject, &scene);
+        let (there, nowhere) = ids(subject, &fixture);
         for (who, key) in strangers {
             // Devices and users are the tenant's, whichever of its clients asks.
             let concerned = who == "another client"
@@ -170,7 +170,8 @@ async fn whoever_a_route_does_not_concern_sees_what_never_was_and_changes_nothin
             let refused = not_here || matches!(said.status, 401 | 404);
             assert!(empty || refused, "{what}: {said:?}");
             let body = said.body.unwrap_or_default();
-            for of_it in [&there, "Example Bank", "\"username\"", &scene.ada.device_id.to_string()]
+            for of_it in
+                [&there, "Example Bank", "\"username\"", &fixture.ada.device_id.to_string()]
             {
                 let given = of_it == there && subject == Subject::User;
                 assert!(given || !body.contains(of_it), "{what} shows {of_it}: {body}");
@@ -179,7 +180,7 @@ async fn whoever_a_route_does_not_concern_sees_what_never_was_and_changes_nothin
         }
     }
     assert!(calls >= 25, "only {calls} calls");
-    let after = stored(&scene).await;
+    let after = stored(&fixture).await;
     let changed: Vec<_> = after.iter().filter(|stored| !before.contains(stored)).collect();
     let changed: Vec<_> = changed.iter().map(|(bucket, key, _)| (bucket, key)).collect();
     assert!(before == after, "something was changed: {changed:?}");
@@ -189,9 +190,9 @@ async fn whoever_a_route_does_not_concern_sees_what_never_was_and_changes_nothin
         if matches!(subject, Subject::Webhook | Subject::CeremonyOfADevice) {
             continue;
         }
-        let (there, nowhere) = ids(subject, &scene);
-        let mine = call(&url, route, &there, Some(&scene.initiator.key)).await;
-        let none = call(&url, route, &nowhere, Some(&scene.initiator.key)).await;
+        let (there, nowhere) = ids(subject, &fixture);
+        let mine = call(&url, route, &there, Some(&fixture.initiator.key)).await;
+        let none = call(&url, route, &nowhere, Some(&fixture.initiator.key)).await;
         // A receipt comes with the end alone, and cards with the built-in server. Why prompts do not
         // ring is the same for a user who is known and one who is not.
         let not_yet = route.path.ends_with("/receipt")
@@ -199,20 +200,20 @@ async fn whoever_a_route_does_not_concern_sees_what_never_was_and_changes_nothin
             || none.status == 501;
         assert!(mine != none || not_yet, "{}: {mine:?}", route.path);
     }
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 #[tokio::test]
 async fn a_device_of_another_user_gets_for_every_frame_what_an_unknown_ceremony_gets() {
-    let scene = Scene::set().await;
-    let bob = scene.relay.pair(&scene.initiator, "bob").await;
-    let before = stored(&scene).await;
-    let code = scene.open.code.clone().unwrap();
+    let fixture = Fixture::new().await;
+    let bob = fixture.relay.pair(&fixture.initiator, "bob").await;
+    let before = stored(&fixture).await;
+    let code = fixture.open.code.clone().unwrap();
     let attempt = AttemptId::from_bytes([0; 16]);
     for kind in 0..7 {
         let mut phone = WirePhone::connect(bob.clone()).await;
         let mut told = Vec::new();
-        for id in [scene.open.id, CeremonyId::from_bytes([0; 16])] {
+        for id in [fixture.open.id, CeremonyId::from_bytes([0; 16])] {
             match kind {
                 0 => phone.claim(id, &code).await,
                 1 => phone.claim(id, "000000").await,
@@ -231,27 +232,27 @@ async fn a_device_of_another_user_gets_for_every_frame_what_an_unknown_ceremony_
             "{kind}: {told:?}"
         );
     }
-    assert!(before == stored(&scene).await, "something was changed");
-    scene.the_open_ceremony_still_completes().await;
+    assert!(before == stored(&fixture).await, "something was changed");
+    fixture.open_ceremony_completes().await;
 }
 
 #[tokio::test]
 async fn whether_a_phone_is_online_shows_with_its_scope_alone() {
-    let scene = Scene::set().await;
-    let phone = WirePhone::connect(scene.ada.clone()).await;
+    let fixture = Fixture::new().await;
+    let phone = WirePhone::connect(fixture.ada.clone()).await;
     let everything_else = Scope::ALL.into_iter().filter(|scope| *scope != Scope::PresenceRead);
     let bindings = vec![Binding::Code];
-    let without = scene.relay.initiator_with(everything_else.collect(), bindings).await;
+    let without = fixture.relay.initiator_with(everything_else.collect(), bindings).await;
     let path = "/v1/users/ada/devices";
     let shown = without.get(path).await.text().await.unwrap();
     assert!(shown.contains(&phone.paired.device_id.to_string()) && !shown.contains("online"));
     drop(phone);
     // Gone or there: the same bytes.
-    let gone: DeviceId = scene.ada.device_id;
-    while scene.relay.running.relay().delivery.registry().get(gone).is_some() {
+    let gone: DeviceId = fixture.ada.device_id;
+    while fixture.relay.running.relay().delivery.registry().get(gone).is_some() {
         tokio::task::yield_now().await;
     }
     assert_eq!(without.get(path).await.text().await.unwrap(), shown);
-    let with = scene.initiator.get(path).await.text().await.unwrap();
+    let with = fixture.initiator.get(path).await.text().await.unwrap();
     assert!(with.contains("\"online\":false"), "{with}");
 }

@@ -17,7 +17,7 @@ use fido_relay_proto::{Binding, DeviceId, NodeId, Outcome, Username};
 use futures::{StreamExt as _, stream};
 
 use crate::store_files::small;
-use crate::support::acts::{of_world, operator};
+use crate::support::actions::{app_of, operator};
 use crate::support::bare_relay::BareRelay;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -122,7 +122,7 @@ async fn a_record_that_cannot_be_read_is_due_for_nothing_and_is_kept() {
     let key = relay.open(Binding::None, Some("order-1")).await;
     succeed(&relay, &key).await;
     let ada = Username::new("ada").unwrap();
-    pairings::open(&of_world(relay.relay.dependencies()), &operator(), &ada).await.unwrap();
+    pairings::open(&app_of(relay.relay.dependencies()), &operator(), &ada).await.unwrap();
     for bucket in buckets {
         // A pairing is found by its token and by its typed code.
         let readable = if bucket == Bucket::Pairings { 2 } else { 1 };
@@ -140,7 +140,7 @@ async fn a_record_that_cannot_be_read_is_due_for_nothing_and_is_kept() {
 #[tokio::test]
 async fn a_pairing_token_used_or_not_is_swept_within_half_an_hour() {
     let relay = BareRelay::start(Arc::new(MemoryStore::default())).await;
-    let (app, ada) = (of_world(relay.relay.dependencies()), Username::new("ada").unwrap());
+    let (app, ada) = (app_of(relay.relay.dependencies()), Username::new("ada").unwrap());
     let open = async || pairings::open(&app, &operator(), &ada).await.unwrap().pairing_token;
     open().await;
     let used = open().await;

@@ -7,8 +7,8 @@ use fido_relay_proto::device::{DeclineReason, NoticeEvent};
 use fido_relay_proto::http::{OpenedCeremony, Scope};
 use serde_json::{Value, json};
 
-use crate::support::acts::events;
-use crate::support::agreeable::{agreeable, upstream_at};
+use crate::support::accepting_server::{accepting_server, upstream_at};
+use crate::support::actions::events;
 use crate::support::relay::{Initiator, TestRelay};
 use crate::support::scripted_upstream::ScriptedUpstream;
 use crate::support::wire_phone::WirePhone;
@@ -25,7 +25,7 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Self {
-        let upstream = agreeable();
+        let upstream = accepting_server();
         let at_upstream = upstream_at(&upstream.url());
         let relay = TestRelay::start_with(|config| {
             at_upstream(config);

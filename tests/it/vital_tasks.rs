@@ -10,7 +10,7 @@ use fido_relay_proto::{CeremonyId, TenantId};
 use serde_json::Value;
 
 use crate::support::faulty_store::{Faults, FaultyStore};
-use crate::support::figures::Figures;
+use crate::support::metric_samples::MetricSamples;
 use crate::support::relay::{TestRelay, http};
 
 /// A fault that no code expects: once armed, the store panics when it reads a ceremony.
@@ -51,7 +51,7 @@ async fn a_node_whose_vital_task_panics_is_not_ready_and_says_which() {
     assert_eq!(initiator.get("/healthz").await.status(), 200);
     let address = relay.running.admin_address().unwrap();
     let figures = http().get(format!("http://{address}/metrics")).send().await.unwrap();
-    let figures = Figures::read(&figures.text().await.unwrap());
+    let figures = MetricSamples::read(&figures.text().await.unwrap());
     assert_eq!(figures.sum("fido_relay_ready", &[]), 0.0);
     assert!(figures.sum("fido_relay_task_panics_total", &[]) >= 1.0);
 }

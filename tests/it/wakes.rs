@@ -19,17 +19,17 @@ use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{Binding, CeremonyId, DeviceFrame, DeviceId, Outcome, RelayFrame, TenantId};
 use serde_json::value::RawValue;
 
-use crate::support::acts::add_device;
+use crate::support::actions::{add_device, device};
+use crate::support::attached_phone::{AttachedPhone, refused};
 use crate::support::bare_relay::BareRelay;
-use crate::support::handset::{Handset, a_device, refused};
-use crate::support::paper_push::{PaperPush, target};
+use crate::support::stub_push::{StubPush, target};
 
 /// Longer than the bus, a look and a report take.
 const SETTLES: Duration = Duration::from_millis(200);
 
 struct Stage {
     relay: BareRelay,
-    push: Arc<PaperPush>,
+    push: Arc<StubPush>,
 }
 
 impl Stage {
@@ -43,7 +43,7 @@ impl Stage {
     }
 
     async fn on(store: Arc<dyn Store>, wake_after: Duration) -> Self {
-        let push = PaperPush::new();
+        let push = StubPush::new();
         let bounds =
             RelayLimits { prompts: Policy::default(), wake_after, ..RelayLimits::default() };
         let recording = crate::support::recording();
@@ -55,7 +55,7 @@ impl Stage {
     /// A new phone of this user's with a push address and no socket.
     async fn sleeper(&self, username: &str, token: &str) -> Device {
         let id = DeviceId::from_bytes(random::bytes());
-        let device = Device { push: Some(target(token)), ..a_device(id, username) };
+        let device = Device { push: Some(target(token)), id, ..device(username) };
         add_device(&*self.relay.store, &device).await;
         device
     }
@@ -168,7 +168,7 @@ async fn a_prompt_that_no_app_acknowledges_wakes_its_device_once() {
 async fn an_acknowledged_prompt_wakes_nothing_and_a_socket_that_is_dead_suppresses_no_wake() {
     let stage = Stage::new().await;
     let device = stage.sleeper("ada", "adas").await;
-    let phone = Handset::attach(&stage.relay, device.clone()).await;
+    let phone = AttachedPhone::attach(&stage.relay, device.clone()).await;
     let key = stage.opens(Binding::Code).await;
     assert_eq!(phone.offers(&stage.relay).await.len(), 1);
     stage.pass(10_000).await;
@@ -191,7 +191,7 @@ async fn without_a_wait_a_device_without_a_socket_is_woken_at_once_and_one_with_
     let stage = Stage::after(Duration::ZERO).await;
     stage.sleeper("ada", "asleep").await;
     let awake = stage.sleeper("ada", "awake").await;
-    let phone = Handset::attach(&stage.relay, awake).await;
+    let phone = AttachedPhone::attach(&stage.relay, awake).await;
     stage.opens(Binding::Code).await;
     stage.pass(50).await;
     assert_eq!(stage.push.woken(), ["asleep"]);
@@ -293,7 +293,7 @@ async fn a_prompt_whose_turn_comes_as_another_is_taken_up_wakes_too() {
     let stage = Stage::new().await;
     let awake = stage.sleeper("ada", "awake").await;
     stage.sleeper("ada", "asleep").await;
-    let phone = Handset::attach(&stage.relay, awake).await;
+    let phone = AttachedPhone::attach(&stage.relay, awake).await;
     let first = stage.opens(Binding::Code).await;
     let second = stage.opens(Binding::Code).await;
     assert_eq!(phone.offers(&stage.relay).await.len(), 1);

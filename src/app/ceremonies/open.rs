@@ -122,7 +122,7 @@ impl Ceremonies {
             ceremony = %ceremony.request.id,
             client = %ceremony.request.client_id,
             ceremony_type = %WireName(ceremony.request.ceremony_type),
-            "opened",
+            "ceremony opened",
         );
         if let Some(suppression) = admission.suppression {
             self.log_suppressed(&ceremony.request, suppression);
@@ -154,9 +154,17 @@ impl Ceremonies {
             let stopping = ceremonies.dependencies().tasks.stopping();
             loop {
                 match ceremonies.advance_here(&key, Event::Drop).await {
-                    Ok(_) => return tracing::info!(ceremony = %key.id, "dropped: no room left"),
+                    Ok(_) => {
+                        return tracing::info!(
+                            ceremony = %key.id,
+                            "ceremony dropped: the limit of open ceremonies is reached"
+                        );
+                    }
                     Err(AdvanceError::NotFound) => return ceremonies.state.slots.release(key.id),
-                    Err(error) => tracing::warn!(ceremony = %key.id, %error, "not dropped yet"),
+                    Err(error) => tracing::warn!(
+                        ceremony = %key.id, %error,
+                        "a ceremony could not be dropped, trying again"
+                    ),
                 }
                 let pause = tokio::time::sleep(EVICTION_PAUSE);
                 if stopping.run_until_cancelled(pause).await.is_none() {

@@ -64,7 +64,7 @@ pub async fn create(
     let batch = put(batch, &client, Revision::ABSENT)?;
     let entry = actor.entry(now, SecurityEventKind::ClientMade { client_id });
     app.store.commit(batch.entry(entry)).await?;
-    tracing::info!(client = %client_id, "client made");
+    tracing::info!(client = %client_id, "client created");
     Ok((client_id, key))
 }
 
@@ -83,7 +83,7 @@ pub async fn add_key(
     let key = ApiKey::generate();
     let what = SecurityEventKind::ClientKeyMade { client_id: id };
     change(app, actor, id, what, |client| client.add_key(&key, ends, others_end, now)).await?;
-    tracing::info!(client = %id, "client key made");
+    tracing::info!(client = %id, "client key created");
     Ok(key)
 }
 

@@ -173,7 +173,7 @@ pub async fn rename(
         let event = SecurityEvent::new(by.tenant.clone(), app.clock.now(), what);
         let batch = put(Batch::new(), &device, revision)?.entry(event.entry());
         if app.commit(batch).await? {
-            tracing::info!(device = %id, "renamed");
+            tracing::info!(device = %id, "device renamed");
             return Ok(Some(device));
         }
     }
@@ -227,7 +227,7 @@ pub async fn rotate_key(
         let what = SecurityEventKind::DeviceKeyRotated { device_id, username: username.clone() };
         let batch = batch.entry(SecurityEvent::new(tenant.clone(), now, what).entry());
         if app.commit(batch).await? {
-            tracing::info!(device = %device.id, "key rotated");
+            tracing::info!(device = %device.id, "device key rotated");
             app.bus.publish(Notice::Rekeyed(device.id)).await;
             app.bus.publish(Notice::News(tenant.clone(), username)).await;
             return Ok(Some(device));
@@ -288,7 +288,7 @@ async fn revoke_now(app: &App, actor: &Actor, id: DeviceId) -> Result<Device, Re
     app.bus.publish(Notice::Revoked(id)).await;
     let device = revoked?.ok_or(RevokeError::NotFound)?;
     app.bus.publish(Notice::News(tenant.clone(), device.username.clone())).await;
-    tracing::info!(device = %id, "revoked");
+    tracing::info!(device = %id, "device revoked");
     Ok(device)
 }
 

@@ -32,7 +32,7 @@ pub struct Device {
     pub username: Username,
     /// The device key's public half.
     pub jwk: P256Jwk,
-    /// What the person calls it.
+    /// The person's name of the device.
     pub name: Option<PlainText<64>>,
     /// Its operating system.
     pub platform: Platform,
@@ -85,7 +85,7 @@ pub struct DeviceNotice {
     pub device: Option<DeviceId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<CardId>,
-    /// What the person called the device.
+    /// The person's name of the device.
     pub name: Option<PlainText<64>>,
     /// The device's operating system.
     pub platform: Option<Platform>,

@@ -17,7 +17,7 @@ use crate::serve::REVOCATIONS_FILE;
 pub(super) async fn check(store: &Arc<FileStore>, config: &Config) -> Finding {
     let path = config.data_dir.join(REVOCATIONS_FILE);
     if !path.exists() {
-        return Finding::good("revocations", "there are none yet; the relay makes the list");
+        return Finding::good("revocations", "there are none yet; the relay creates the list");
     }
     let list = match RevocationList::open(&path) {
         Ok(list) => list,
@@ -27,8 +27,8 @@ pub(super) async fn check(store: &Arc<FileStore>, config: &Config) -> Finding {
                     "run this as the relay's user, and let that user read and write the file"
                 }
                 RevocationsError::Damaged { .. } => {
-                    "bring its newest copy back, or cut the file before that line and compare it \
-                     with the audit log"
+                    "restore its newest copy, or cut the file before that line and compare it with \
+                     the audit log"
                 }
             };
             return Finding::wrong("revocations", error, remedy);
@@ -36,21 +36,19 @@ pub(super) async fn check(store: &Arc<FileStore>, config: &Config) -> Finding {
     };
     let cards = Credentials::new(store.clone(), TenantId::default());
     match still_stored(&**store, &cards, &list).await {
-        Ok((all, 0)) => {
-            Finding::good("revocations", format!("the store has all {all} of the list"))
-        }
+        Ok((all, 0)) => Finding::good("revocations", format!("the store has applied all {all}")),
         Ok((all, back)) => Finding::doubtful(
             "revocations",
             format!(
                 "the store still has {back} of {} that were revoked",
                 counted(all, "device or card", "devices and cards")
             ),
-            "nothing, if it was put back to an earlier state: the next start revokes them again",
+            "if an older store was restored, do nothing: the next start revokes them again",
         ),
         Err(error) => Finding::wrong(
             "revocations",
             format!("a record could not be read: {error}"),
-            "bring relay.redb and seal.key back from the same backup",
+            "restore relay.redb and seal.key from the same backup",
         ),
     }
 }

@@ -44,7 +44,7 @@ pub(super) async fn check(config: &Config) -> StoreCheck {
             return alone(Finding::wrong("data directory", incomplete, remedy));
         }
         Ok(Contents::Fresh) => {
-            return alone(Finding::good("store", "there is none yet; the relay makes it"));
+            return alone(Finding::good("store", "there is none yet; the relay creates it"));
         }
         Ok(Contents::Complete) => {}
     }
@@ -107,12 +107,12 @@ async fn readiness(config: &Config, clients: usize) -> Finding {
         Ok(status) => Finding::wrong(
             "store",
             format!("{} answers /readyz with {status}", config.listen),
-            "another program listens there: correct listen, or start this relay's own",
+            "another program listens there: correct listen",
         ),
         Err(error) => Finding::wrong(
             "store",
             format!("a relay has it open, but {error}"),
-            "that relay runs with another configuration, or hangs: compare its listen with this one",
+            "that relay hangs, or has another configuration: compare its listen with this one",
         ),
     }
 }
@@ -136,8 +136,8 @@ async fn own(opened: &Arc<FileStore>, config: &Config) -> Vec<Finding> {
         Err(error) => Finding::wrong(
             "sealing key",
             error,
-            "bring seal.key back from the backup that relay.redb is of; without it this store's \
-             keys are lost",
+            "restore seal.key from the same backup as relay.redb; without it this store's keys are \
+             lost",
         ),
     });
     findings.push(super::revocations::check(opened, config).await);
@@ -149,7 +149,7 @@ async fn own(opened: &Arc<FileStore>, config: &Config) -> Vec<Finding> {
         Err(error) => findings.push(Finding::wrong(
             "store",
             format!("a record could not be read: {error}"),
-            "bring relay.redb and seal.key back from the same backup",
+            "restore relay.redb and seal.key from the same backup",
         )),
     }
     findings
@@ -160,7 +160,7 @@ async fn sealing_key(store: &FileStore, config: &Config) -> Result<&'static str,
     let sealer = Encryptor::load(&config.data_dir.join(SEAL_KEY_FILE));
     let sealer = sealer.map_err(|error| error.to_string())?;
     keys::check(store, &sealer).await.map_err(|error| error.to_string())?;
-    Ok("opens what this store has sealed")
+    Ok("decrypts this store's keys")
 }
 
 /// Whether the audit log is complete.
@@ -168,14 +168,14 @@ async fn audit_log(store: &FileStore, config: &Config) -> Option<Finding> {
     if !config.audit.enabled {
         return None;
     }
-    const REMEDY: &str = "bring the missing lines from where they were shipped; if you archived \
-                          the log yourself, nothing: the next log says so in its first lines";
+    const REMEDY: &str = "restore the missing lines from where they were shipped; if you archived \
+                          the log yourself, do nothing: the next log records it in its first lines";
     Some(match audit::compare(&audit_dir(config), store).await {
-        Ok(None) => Finding::good("audit log", "has what was written to it"),
-        Ok(Some(Difference::Gone)) => Finding::wrong("audit log", "is gone", REMEDY),
-        Ok(Some(Difference::Cut)) => Finding::wrong("audit log", "was cut off", REMEDY),
+        Ok(None) => Finding::good("audit log", "has every line that was written"),
+        Ok(Some(Difference::Gone)) => Finding::wrong("audit log", "is missing", REMEDY),
+        Ok(Some(Difference::Cut)) => Finding::wrong("audit log", "lacks its last lines", REMEDY),
         Ok(Some(Difference::Replaced)) => {
-            Finding::wrong("audit log", "is not the one that was written", REMEDY)
+            Finding::wrong("audit log", "is not the log that the relay wrote", REMEDY)
         }
         Err(error) => {
             let remedy = "let the relay's user read and write its files";
@@ -191,7 +191,7 @@ async fn undecided(store: &FileStore) -> Vec<Finding> {
             clients.iter().map(|client| believed((client.id, client.name.to_string()))).collect()
         }
         Err(error) => {
-            let remedy = "bring relay.redb and seal.key back from the same backup";
+            let remedy = "restore relay.redb and seal.key from the same backup";
             vec![Finding::wrong("clients", format!("could not be read: {error}"), remedy)]
         }
     }
@@ -199,8 +199,8 @@ async fn undecided(store: &FileStore) -> Vec<Finding> {
 
 fn believed((id, name): (ClientId, String)) -> Finding {
     let says = format!(
-        "{name} ({id}) was made by an earlier version: its prior_auth is believed without the scope \
-         prior_auth:assert, so its prompts wait for none of strangers'"
+        "{name} ({id}) was made by an earlier version: its prior_auth counts without the scope \
+         prior_auth:assert, so prompt limits of unknown browsers do not hold back its prompts"
     );
     let remedy = format!(
         "fido-relay client change {id} --prior-auth true if it checks a password or a session first, \
@@ -211,7 +211,7 @@ fn believed((id, name): (ClientId, String)) -> Finding {
 
 /// Compares this machine's clock, on which deadlines, proofs and keys depend, with the store.
 fn clock(now: UnixMillis, newest: Option<UnixMillis>) -> Finding {
-    let remedy = "set it, and keep it set by NTP: deadlines, proofs and keys are held against it";
+    let remedy = "set it, and keep it set by NTP: deadlines, proofs and keys depend on it";
     if !(YEARS.0..YEARS.1).contains(&now) {
         return Finding::wrong("clock", "this machine's clock is not set", remedy);
     }
@@ -221,7 +221,7 @@ fn clock(now: UnixMillis, newest: Option<UnixMillis>) -> Finding {
             let says = format!("the store has a time that is {ahead} s ahead of this clock");
             Finding::wrong("clock", says, remedy)
         }
-        Some(_) => Finding::good("clock", "not behind anything that is stored"),
+        Some(_) => Finding::good("clock", "not behind any stored time"),
         None => Finding::good("clock", "set"),
     }
 }

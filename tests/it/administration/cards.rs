@@ -5,12 +5,12 @@ use fido_relay::app::pairings::{self, PairingError, PairingSecret};
 use fido_relay::serve::STORE_FILE;
 use fido_relay_proto::Outcome;
 use fido_relay_proto::device::NoticeEvent;
-use fido_relay_proto::http::{OpenedPairing, Status};
+use fido_relay_proto::http::Status;
 use fido_relay_rig::phone::wire::Socket;
 use fido_relay_rig::softcard::SoftCard;
 use serde_json::{Value, json};
 
-use super::{run, run_json, told};
+use super::{run, run_json};
 use crate::audit::lines;
 use crate::cards::{begins, goes_through};
 use crate::support::relay::{Initiator, TestRelay};
@@ -35,26 +35,26 @@ async fn a_card_is_removed_by_command_with_and_without_a_relay_and_stays_so() {
     }
     let [one, two] = <[String; 2]>::try_from(ids(&data_dir).await).unwrap();
     let shown = run(&data_dir, &["card", "list", "ada"]).await;
-    let shown = String::from_utf8(shown.stdout).unwrap();
+    let shown = shown.out;
     assert!(shown.contains(&one) && shown.contains("(claimed), has verified a PIN"), "{shown}");
 
     let removed = run(&data_dir, &["card", "remove", "ada", &one]).await;
-    assert!(removed.status.success(), "{}", told(&removed));
+    assert!(removed.code == Some(0), "{}", removed.err);
     for unknown in [["ada", &one], ["bob", &two]] {
-        let refused = run(&data_dir, &["card", "remove", unknown[0], unknown[1]]).await;
-        assert_eq!(refused.status.code(), Some(1));
-        assert!(told(&refused).contains("no such card"), "{}", told(&refused));
+        let refused =
+            run(&data_dir, &["card", "remove", unknown[0], unknown[1]]).await.with_code(1);
+        assert!(refused.contains("no such card"), "{refused}");
     }
-    assert_eq!(run(&data_dir, &["card", "remove", "ada", "x"]).await.status.code(), Some(2));
+    run(&data_dir, &["card", "remove", "ada", "x"]).await.with_code(2);
 
     let (config, place) = relay.stop().await;
     let store = place.path().join(STORE_FILE);
     let backup = std::fs::read(&store).unwrap();
     let removed = run(&data_dir, &["card", "remove", "ada", &two]).await;
-    assert!(removed.status.success(), "{}", told(&removed));
+    assert!(removed.code == Some(0), "{}", removed.err);
     assert_eq!(ids(&data_dir).await, Vec::<String>::new());
     let shown = run(&data_dir, &["card", "list", "ada"]).await;
-    assert!(String::from_utf8(shown.stdout).unwrap().contains("no card"));
+    assert!(shown.out.contains("no card"));
 
     let relay = TestRelay::start_again(&config, place).await;
     let mut phone = WirePhone::connect(ada.clone()).await;
@@ -88,11 +88,10 @@ async fn a_removed_user_leaves_nothing_to_the_next_one_of_the_name() {
         options["user"]["id"].as_str().unwrap().to_owned()
     };
     let before = handle(&bank, &ada).await;
-    let link = bank.post("/v1/pairings", &json!({ "username": "ada" })).await;
-    let link: OpenedPairing = link.json().await.unwrap();
+    let link = bank.pairing("ada").await;
     let open = bank.open(&json!({ "type": "registration", "username": "ada" })).await;
     let removed = run(&data_dir, &["user", "remove", "ada"]).await;
-    assert!(removed.status.success(), "{}", told(&removed));
+    assert!(removed.code == Some(0), "{}", removed.err);
     assert_eq!(ids(&data_dir).await, Vec::<String>::new());
     let mut socket = Socket::connect(&ada.socket_url).await.unwrap();
     assert_eq!(socket.authenticate(&ada.key, ada.device_id).await.unwrap_err().code(), Some(4401));
@@ -105,7 +104,7 @@ async fn a_removed_user_leaves_nothing_to_the_next_one_of_the_name() {
         assert!(matches!(found, Err(PairingError::Unknown)), "{found:?}");
     }
     // Once more does no harm: it may have been interrupted.
-    assert!(run(&data_dir, &["user", "remove", "ada"]).await.status.success());
+    run(&data_dir, &["user", "remove", "ada"]).await.stdout();
 
     let next = relay.pair(&bank, "ada").await;
     assert_ne!(handle(&bank, &next).await, before);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use fido_relay::app::clients::PublicKey;
 use serde_json::{Value, json};
 
-use super::{holder, run, run_json, serve_admin, told};
+use super::{holder, run, run_json, serve_admin};
 use crate::support::key_pair::KeyPair;
 
 fn file(data_dir: &Path, name: &str, text: &str) -> PathBuf {
@@ -50,25 +50,23 @@ async fn a_client_with_a_key_pair_is_made_with_its_networks_and_pages_and_change
     assert_eq!(listed["page_origins"], json!(["https://shop.example"]));
 
     let change = ["client", "change", id, "--allow-from", "198.51.100.7", "--no-pages"];
-    assert!(run(data_dir, &change).await.status.success());
+    run(data_dir, &change).await.stdout();
     let listed = entry(data_dir, id).await;
     assert_eq!(listed["allow_from"], json!(["198.51.100.7/32"]), "one list replaces the other");
     assert_eq!(listed["page_origins"], json!([]));
     let change = ["client", "change", id, "--page-origin", "https://a.example,https://b.example"];
-    assert!(run(data_dir, &change).await.status.success());
+    run(data_dir, &change).await.stdout();
     let listed = entry(data_dir, id).await;
     assert_eq!(listed["allow_from"], json!(["198.51.100.7/32"]), "what is not named stays");
     assert_eq!(listed["page_origins"], json!(["https://a.example", "https://b.example"]));
-    assert!(run(data_dir, &["client", "change", id, "--from-anywhere"]).await.status.success());
+    run(data_dir, &["client", "change", id, "--from-anywhere"]).await.stdout();
     assert_eq!(entry(data_dir, id).await["allow_from"], json!([]));
 
-    let nothing = run(data_dir, &["client", "change", id]).await;
-    assert_eq!(nothing.status.code(), Some(2));
-    assert!(told(&nothing).contains("nothing to change"), "{}", told(&nothing));
+    let nothing = run(data_dir, &["client", "change", id]).await.with_code(2);
+    assert!(nothing.contains("nothing to change"), "{nothing}");
     let nobody = ["client", "change", "cli_AAAAAAAAAAAAAAAAAAAAAA", "--no-pages"];
-    let nobody = run(data_dir, &nobody).await;
-    assert_eq!(nobody.status.code(), Some(1));
-    assert!(told(&nobody).contains("no such client"), "{}", told(&nobody));
+    let nobody = run(data_dir, &nobody).await.with_code(1);
+    assert!(nobody.contains("no such client"), "{nobody}");
 }
 
 #[tokio::test]
@@ -79,7 +77,7 @@ async fn public_keys_are_added_listed_and_removed_and_api_keys_end() {
     let made = run_json(data_dir, &["client", "create", "--name", "Shop", "--json"]).await;
     let id = made["client_id"].as_str().unwrap();
     let empty = run(data_dir, &["client", "key", "list", id]).await;
-    assert!(String::from_utf8(empty.stdout).unwrap().contains("no public key"));
+    assert!(empty.out.contains("no public key"));
     for (alg, kid) in [("ES256", "one"), ("EdDSA", "two/with a slash"), ("PS256", "three")] {
         let jwk = KeyPair::generate(alg, kid).jwk();
         let jwk = file(data_dir, "next.jwk", &jwk.to_string());
@@ -87,22 +85,20 @@ async fn public_keys_are_added_listed_and_removed_and_api_keys_end() {
         let added = run_json(data_dir, &add).await;
         assert_eq!((&added[0]["kid"], &added[0]["alg"]), (&json!(kid), &json!(alg)));
         if kid == "one" {
-            let twice = run(data_dir, &add).await;
-            assert_eq!(twice.status.code(), Some(1));
-            assert!(told(&twice).contains("kid"), "{}", told(&twice));
+            let twice = run(data_dir, &add).await.with_code(1);
+            assert!(twice.contains("kid"), "{twice}");
         }
     }
     let remove = ["client", "key", "remove", id, "two/with a slash"];
-    assert!(run(data_dir, &remove).await.status.success());
+    run(data_dir, &remove).await.stdout();
     let listed = run_json(data_dir, &["client", "key", "list", id, "--json"]).await;
     let kids: Vec<_> = listed.as_array().unwrap().iter().map(|key| key["kid"].clone()).collect();
     assert_eq!(kids, ["one", "three"]);
-    let again = run(data_dir, &remove).await;
-    assert_eq!(again.status.code(), Some(1));
-    assert!(told(&again).contains("no public key of this kid"), "{}", told(&again));
+    let again = run(data_dir, &remove).await.with_code(1);
+    assert!(again.contains("no public key of this kid"), "{again}");
 
     assert!(holder(&clients, &made).await.is_some());
-    assert!(run(data_dir, &["client", "change", id, "--end-api-keys"]).await.status.success());
+    run(data_dir, &["client", "change", id, "--end-api-keys"]).await.stdout();
     assert!(holder(&clients, &made).await.is_none(), "it has a key pair now");
 }
 
@@ -136,12 +132,12 @@ async fn what_is_no_public_key_is_refused_with_a_reason_and_not_repeated() {
         let jwk = file(data_dir, "refused.jwk", &case);
         let create = ["client", "create", "--name", "Shop", "--jwk", jwk.to_str().unwrap()];
         let refused = run(data_dir, &create).await;
-        assert_eq!(refused.status.code(), Some(1), "{case}");
-        let why = told(&refused);
+        assert_eq!(refused.code, Some(1), "{case}");
+        let why = refused.err;
         assert!(why.trim().len() > 15 && !why.contains(canary), "{case}: {why}");
     }
     let missing = ["client", "create", "--name", "Shop", "--jwk", "nowhere.jwk"];
-    assert!(told(&run(data_dir, &missing).await).contains("nowhere.jwk"));
+    assert!(run(data_dir, &missing).await.err.contains("nowhere.jwk"));
     let listed = run_json(data_dir, &["client", "list", "--json"]).await;
     assert_eq!(listed, json!([]), "no client is left half made");
 
@@ -151,8 +147,9 @@ async fn what_is_no_public_key_is_refused_with_a_reason_and_not_repeated() {
         ("--page-origin", "https://shop.example/path", "page-origin"),
         ("--page-origin", "*", "page-origin"),
     ] {
-        let refused = run(data_dir, &["client", "create", "--name", "Shop", option, value]).await;
-        assert_eq!(refused.status.code(), Some(2), "{option} {value}");
-        assert!(told(&refused).contains(why), "{}", told(&refused));
+        let refused = run(data_dir, &["client", "create", "--name", "Shop", option, value])
+            .await
+            .with_code(2);
+        assert!(refused.contains(why), "{refused}");
     }
 }

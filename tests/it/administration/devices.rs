@@ -6,7 +6,7 @@ use fido_relay::app::devices;
 use fido_relay::backends::embedded::FileStore;
 use fido_relay_rig::phone::wire::Socket;
 
-use super::{run, run_json, told};
+use super::{run, run_json};
 use crate::support::relay::TestRelay;
 use crate::support::wire_phone::WirePhone;
 
@@ -32,11 +32,11 @@ async fn the_operator_lists_a_users_phones_and_revokes_a_lost_one() {
     assert_eq!(ids(&listed), [lost.device_id.to_string(), kept.device_id.to_string()]);
     assert_eq!((&listed[0]["online"], &listed[1]["online"]), (&true.into(), &false.into()));
     let shown = run(data_dir, &["device", "list", ADA]).await;
-    assert!(String::from_utf8(shown.stdout).unwrap().contains(&lost.device_id.to_string()));
+    assert!(shown.out.contains(&lost.device_id.to_string()));
 
     let id = lost.device_id.to_string();
     let revoked = run(data_dir, &["device", "revoke", &id]).await;
-    assert!(revoked.status.success(), "{}", told(&revoked));
+    assert!(revoked.code == Some(0), "{}", revoked.err);
     assert_eq!(phone.end().await, (Some(4403), "revoked".to_owned()));
     let listed = run_json(data_dir, &["device", "list", ADA, "--json"]).await;
     assert_eq!(ids(&listed), [kept.device_id.to_string()]);
@@ -45,12 +45,11 @@ async fn the_operator_lists_a_users_phones_and_revokes_a_lost_one() {
     assert_eq!(end.code(), Some(4401), "it comes back as nobody");
 
     for unknown in [id.as_str(), "dev_AAAAAAAAAAAAAAAAAAAAAA"] {
-        let refused = run(data_dir, &["device", "revoke", unknown]).await;
-        assert_eq!(refused.status.code(), Some(1));
-        assert!(told(&refused).contains("no such device"), "{}", told(&refused));
+        let refused = run(data_dir, &["device", "revoke", unknown]).await.with_code(1);
+        assert!(refused.contains("no such device"), "{refused}");
     }
     let wrong = run(data_dir, &["device", "revoke", "dev_x"]).await;
-    assert_eq!(wrong.status.code(), Some(2), "{}", told(&wrong));
+    assert_eq!(wrong.code, Some(2), "{}", wrong.err);
 }
 
 #[tokio::test]
@@ -67,9 +66,9 @@ async fn a_phone_is_revoked_while_no_relay_runs_and_stays_so_with_a_restored_sto
     assert!(listed[0]["online"].is_null(), "nobody knows: {listed}");
     let id = lost.device_id.to_string();
     let revoked = run(&config.data_dir, &["device", "revoke", &id]).await;
-    assert!(revoked.status.success(), "{}", told(&revoked));
+    assert!(revoked.code == Some(0), "{}", revoked.err);
     let shown = run(&config.data_dir, &["device", "list", ADA]).await;
-    assert!(String::from_utf8(shown.stdout).unwrap().contains("no phone"));
+    assert!(shown.out.contains("no phone"));
     {
         let store = Arc::new(FileStore::open(&store, &[]).unwrap());
         let tenant = fido_relay_proto::TenantId::default();

@@ -6,21 +6,17 @@ use fido_relay::backends::embedded::FileStore;
 use fido_relay::serve::STORE_FILE;
 use fido_relay_rig::softcard::SoftCard;
 use serde_json::{Value, json};
-use tokio::process::Command;
 
-use super::told;
 use crate::cards::goes_through;
-use crate::support::acts::events;
+use crate::support::actions::events;
+use crate::support::child::{fido_relay_at, run};
 use crate::support::key_pair::KeyPair;
 use crate::support::relay::TestRelay;
 
 /// Runs the program, which must succeed, with these variables; what it printed.
 async fn run_as(data_dir: &Path, who: &[(&str, &str)], arguments: &[&str]) -> Value {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
-    command.args(arguments).current_dir(data_dir).env_clear().envs(who.iter().copied());
-    let output = command.env("FIDO_RELAY_DATA_DIR", data_dir).output().await.unwrap();
-    assert!(output.status.success(), "{arguments:?}: {}", told(&output));
-    serde_json::from_slice(&output.stdout).unwrap_or_default()
+    let printed = run(fido_relay_at(data_dir, arguments).envs(who.iter().copied())).await.stdout();
+    serde_json::from_str(&printed).unwrap_or_default()
 }
 
 #[tokio::test]

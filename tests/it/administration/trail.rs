@@ -2,18 +2,17 @@
 //! does on the command line, what initiators and phones do, and what was refused.
 
 use std::collections::BTreeMap;
-use std::process::Stdio;
 use std::time::Duration;
 
-use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::DeclineReason;
-use fido_relay_proto::http::{OpenedPairing, Scope};
+use fido_relay_proto::http::Scope;
 use fido_relay_proto::{Binding, CeremonyId};
 use fido_relay_rig::phone::DeviceKey;
 use serde_json::{Value, json};
 
-use super::{run, run_json, told};
+use super::{run, run_json};
 use crate::audit::lines;
+use crate::support::child::ChildProcess;
 use crate::support::child_relay::{ChildRelay, Home};
 use crate::support::key_pair::{ASSERTION_TYPE, KeyPair, claims};
 use crate::support::relay::{Initiator, TestRelay, http};
@@ -37,7 +36,7 @@ async fn the_audit_log_hears_of_clients_devices_and_refusals() {
     // The operator.
     let operator = async |arguments: &[&str]| {
         let done = run(&data_dir, arguments).await;
-        assert!(done.status.success(), "{arguments:?}: {}", told(&done));
+        assert!(done.code == Some(0), "{arguments:?}: {}", done.err);
     };
     let made = run_json(&data_dir, &["client", "create", "--name", "Shop", "--json"]).await;
     let client = made["client_id"].as_str().unwrap();
@@ -91,8 +90,7 @@ async fn the_audit_log_hears_of_clients_devices_and_refusals() {
         typist.claim(opened.id, wrong).await;
         typist.refused().await;
     }
-    let pairing = bank.post("/v1/pairings", &json!({ "username": "eve" })).await;
-    let code = pairing.json::<OpenedPairing>().await.unwrap().typed_code;
+    let code = bank.pairing("eve").await.typed_code;
     let (head, last) = code.split_at(code.len() - 1);
     let guess = format!("{head}{}", if last == "0" { "2" } else { "0" });
     let (key, url) = (DeviceKey::generate().unwrap(), format!("{}/v1/devices", relay.url()));
@@ -189,19 +187,16 @@ fn by_operator(data_dir: &std::path::Path) -> Vec<(String, String)> {
 async fn what_is_done_to_a_store_at_rest_is_in_its_log_before_the_command_ends() {
     let mut home = Home::new(&[("USER", "ada")]);
     let create = ["client", "create", "--name", "Shop", "--new-store", "--json"];
-    let made: Value = serde_json::from_slice(&home.command(&create).output().await.unwrap().stdout)
-        .expect("what was made");
+    let made = home.run(&create).await.json();
     let id = made["client_id"].as_str().unwrap();
     let entry = |event: &str| (event.to_owned(), id.to_owned());
     assert_eq!(by_operator(&home.data_dir()), [entry("client_made")]);
-    assert!(home.command(&["client", "list"]).output().await.unwrap().status.success());
-    assert!(home.command(&["client", "remove", id]).output().await.unwrap().status.success());
+    home.run(&["client", "list"]).await.stdout();
+    home.run(&["client", "remove", id]).await.stdout();
     let both = [entry("client_made"), entry("client_removed")];
     assert_eq!(by_operator(&home.data_dir()), both);
-    let verified = home.command(&["audit", "verify"]).output().await.unwrap();
-    assert!(verified.status.success(), "{}", told(&verified));
-    let tasks = Tasks::default();
-    ChildRelay::start(&home, &tasks).await.ended_by_signal("TERM").await;
+    home.run(&["audit", "verify"]).await.stdout();
+    ChildRelay::start(&home).await.stop().await;
     assert_eq!(by_operator(&home.data_dir()), both, "each once");
     // A command that was not told of the relay's own directory begins no log beside it.
     let configured = home.data_dir().join("audit");
@@ -216,7 +211,7 @@ async fn what_is_done_to_a_store_at_rest_is_in_its_log_before_the_command_ends()
     );
     assert!(!home.data_dir().join("elsewhere").exists());
     home.set("FIDO_RELAY_AUDIT__DIR", configured.to_str().unwrap());
-    ChildRelay::start(&home, &tasks).await.ended_by_signal("TERM").await;
+    ChildRelay::start(&home).await.stop().await;
     let after = by_operator(&home.data_dir());
     assert_eq!(after.len(), 3, "{after:?}");
     assert!(!lines(&configured).iter().any(|line| line.contains("log_restarted")));
@@ -226,34 +221,28 @@ async fn what_is_done_to_a_store_at_rest_is_in_its_log_before_the_command_ends()
 async fn an_act_while_a_relay_starts_is_done_and_entered_once_or_not_at_all() {
     let home = Home::new(&[("USER", "ada")]);
     drop(home.api_key().await);
-    let tasks = Tasks::default();
     let mut made = 0;
     for _ in 0..5 {
-        let act = async {
-            home.command(&["client", "create", "--name", "Shop", "--quiet"]).output().await.unwrap()
-        };
+        let act = home.run(&["client", "create", "--name", "Shop", "--quiet"]);
         // One of the two has the store first; the other waits for nothing and says so.
         let serve = async {
             loop {
-                let mut serve = home.command(&["serve"]);
-                serve.stdout(Stdio::null()).stderr(Stdio::piped());
-                let mut process = serve.spawn().unwrap();
-                let ended = tokio::time::timeout(Duration::from_secs(1), process.wait()).await;
-                match ended {
-                    Ok(status) => assert!(!status.unwrap().success()),
-                    Err(_) => return process,
+                let mut relay = ChildProcess::start(&mut home.command(&["serve"]));
+                if relay.logs_or_ends(" listen=").await.is_some() {
+                    return relay;
                 }
+                assert_ne!(relay.exit().await.code, Some(0));
             }
         };
-        let (acted, mut process) = tokio::join!(act, serve);
-        if acted.status.success() {
+        let (acted, relay) = tokio::join!(act, serve);
+        if acted.code == Some(0) {
             made += 1;
         } else {
-            assert!(told(&acted).contains("try again"), "{}", told(&acted));
+            assert!(acted.err.contains("try again"), "{}", acted.err);
         }
-        process.kill().await.unwrap();
+        relay.kill().await;
     }
-    ChildRelay::start(&home, &tasks).await.ended_by_signal("TERM").await;
+    ChildRelay::start(&home).await.stop().await;
     let entered = by_operator(&home.data_dir());
     let entered: Vec<_> = entered.iter().filter(|(event, _)| event == "client_made").collect();
     assert_eq!(entered.len(), made + 1, "and the one that api_key made");

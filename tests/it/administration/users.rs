@@ -11,7 +11,7 @@ use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{CeremonyId, ClientId, Outcome, TenantId, UnixMillis, Username};
 use serde_json::{Value, json};
 
-use super::{run, run_json, told};
+use super::{run, run_json};
 use crate::audit::lines;
 use crate::support::relay::{Initiator, TestRelay};
 use crate::support::wire_phone::WirePhone;
@@ -63,7 +63,7 @@ async fn the_operator_sees_why_nothing_rings_and_lifts_it_also_not_me_and_a_phon
     assert_eq!(phone["device_id"], ada.paired.device_id.to_string());
     assert_eq!((&phone["wrong_codes_today"], &phone["blocked"]), (&json!(2), &json!("locked")));
     let text = run(&data_dir, &["user", "show", "ada"]).await;
-    let text = String::from_utf8(text.stdout).unwrap();
+    let text = text.out;
     for says in [
         "prompts  of strangers: do not ring until 2",
         ": muted (prompts.not_me_mute_s)",
@@ -75,7 +75,7 @@ async fn the_operator_sees_why_nothing_rings_and_lifts_it_also_not_me_and_a_phon
     }
 
     let unlocked = run(&data_dir, &["user", "unlock", "ada"]).await;
-    assert!(unlocked.status.success(), "{}", told(&unlocked));
+    assert!(unlocked.code == Some(0), "{}", unlocked.err);
     assert_eq!(ada.notice().await.event, NoticeEvent::PromptsUnlocked);
     let shown = run_json(&data_dir, &["user", "show", "ada", "--json"]).await;
     assert_eq!(shown["lanes"], json!([{ "lane": "stranger", "rings": true }]));
@@ -119,7 +119,7 @@ async fn a_user_is_shown_and_unlocked_while_no_relay_runs_and_the_phone_hears_of
     let nobody = run_json(&config.data_dir, &["user", "show", "nobody", "--json"]).await;
     assert_eq!(nobody["lanes"], json!([{ "lane": "stranger", "rings": true }]));
     let unlocked = run(&config.data_dir, &["user", "unlock", "ada"]).await;
-    assert!(unlocked.status.success(), "{}", told(&unlocked));
+    assert!(unlocked.code == Some(0), "{}", unlocked.err);
     let relay = TestRelay::start_again(&config, place).await;
     let mut ada = ada.again().await;
     assert_eq!(ada.notice().await.event, NoticeEvent::PromptsUnlocked);
@@ -159,12 +159,12 @@ async fn who_gets_a_removed_users_name_inherits_neither_browsers_nor_pauses() {
         let shown = run_json(&data_dir, &["user", "show", "ada", "--json"]).await;
         assert_eq!(shown["known_browsers"], 1, "{shown}");
         let text = run(&data_dir, &["user", "show", "ada"]).await;
-        let text = String::from_utf8(text.stdout).unwrap();
+        let text = text.out;
         assert!(text.contains("of a known browser: ring") && !text.contains("laptop"), "{text}");
 
         let stopped = if runs { None } else { Some(relay.stop().await) };
         let removed = run(&data_dir, &["user", "remove", "ada"]).await;
-        assert!(removed.status.success(), "{}", told(&removed));
+        assert!(removed.code == Some(0), "{}", removed.err);
         let shown = run_json(&data_dir, &["user", "show", "ada", "--json"]).await;
         let never = run_json(&data_dir, &["user", "show", "never-asked", "--json"]).await;
         assert_eq!(shown, never, "runs: {runs}");

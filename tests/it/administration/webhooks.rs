@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use fido_relay::ports::Bucket;
 use serde_json::{Value, json};
 
-use super::{run, run_json, told};
+use super::{run, run_json};
 use crate::support::relay::TestRelay;
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
@@ -43,9 +43,8 @@ async fn the_operator_registers_tests_rotates_looks_after_and_removes_an_endpoin
     assert_eq!(rotated["keys"].as_array().unwrap().len(), 3, "the old one signs beside it");
 
     status.store(500, Ordering::Relaxed);
-    let tested = run(data_dir, &["webhook", "test", id]).await;
-    assert_eq!(tested.status.code(), Some(1));
-    assert!(told(&tested).contains("not delivered: status (status 500)"), "{}", told(&tested));
+    let tested = run(data_dir, &["webhook", "test", id]).await.with_code(1);
+    assert!(tested.contains("not delivered: status (status 500)"), "{tested}");
     let opened = bank.open(&json!({ "type": "authentication", "username": "ada" })).await;
     bank.delete(&format!("/v1/ceremonies/{}", opened.id)).await;
     while relay.running.app().webhooks.as_ref().unwrap().figures().failed == 0 {
@@ -55,30 +54,29 @@ async fn the_operator_registers_tests_rotates_looks_after_and_removes_an_endpoin
     assert_eq!(delivery["event"], "ceremony.closed");
     assert_eq!(delivery["state"], "waiting");
     let dead = run(data_dir, &["webhook", "deliveries", id, "--state", "dead"]).await;
-    assert!(dead.status.success() && dead.stdout.is_empty());
+    assert!(dead.code == Some(0) && dead.out.is_empty());
     let resend = ["webhook", "resend", id, delivery["id"].as_str().unwrap()];
-    assert!(run(data_dir, &resend).await.status.success(), "it is being tried");
+    run(data_dir, &resend).await.stdout();
     let all = run(data_dir, &["webhook", "resend", id]).await;
-    assert_eq!(String::from_utf8(all.stdout).unwrap(), "There is no dead letter.\n");
+    assert_eq!(all.out, "There is no dead letter.\n");
 
-    assert!(run(data_dir, &["webhook", "enable", id]).await.status.success());
+    run(data_dir, &["webhook", "enable", id]).await.stdout();
     let moved = format!("{}/moved", receiver.url());
     let change = ["webhook", "change", id, "--url", &moved, "--event", "user.not_me", "--json"];
     let changed = run_json(data_dir, &change).await;
     assert_eq!((&changed["url"], &changed["events"]), (&json!(moved), &json!(["user.not_me"])));
     assert_eq!(changed["keys"].as_array().unwrap().len(), 3, "its keys stay");
     let shown = run(data_dir, &["webhook", "change", id, "--url", &url]).await;
-    assert!(String::from_utf8(shown.stdout).unwrap().contains(&format!("{id}  {url}\n")));
-    assert_eq!(run(data_dir, &["webhook", "change", id]).await.status.code(), Some(2));
+    assert!(shown.out.contains(&format!("{id}  {url}\n")));
+    run(data_dir, &["webhook", "change", id]).await.with_code(2);
     let refused = run(data_dir, &["webhook", "change", id, "--url", "nonsense"]).await;
-    assert_eq!(refused.status.code(), Some(1));
-    assert!(run(data_dir, &["webhook", "remove", id]).await.status.success());
+    assert_eq!(refused.code, Some(1));
+    run(data_dir, &["webhook", "remove", id]).await.stdout();
     assert_eq!(records(&relay).await, 0, "nothing is left of it");
     assert_eq!(run_json(data_dir, &["webhook", "list", "--json"]).await, json!([]));
     for gone in [["remove", id], ["test", id], ["enable", id], ["deliveries", id]] {
-        let refused = run(data_dir, &[&["webhook"][..], &gone].concat()).await;
-        assert_eq!(refused.status.code(), Some(1), "{gone:?}");
-        assert!(told(&refused).contains("no such webhook"), "{gone:?}: {}", told(&refused));
+        let refused = run(data_dir, &[&["webhook"][..], &gone].concat()).await.with_code(1);
+        assert!(refused.contains("no such webhook"), "{gone:?}: {refused}");
     }
 
     // And with its client all that is a client's.
@@ -88,7 +86,7 @@ async fn the_operator_registers_tests_rotates_looks_after_and_removes_an_endpoin
     while relay.running.app().webhooks.as_ref().unwrap().figures().waiting == 0 {
         tokio::task::yield_now().await;
     }
-    assert!(run(data_dir, &["client", "remove", client]).await.status.success());
+    run(data_dir, &["client", "remove", client]).await.stdout();
     assert_eq!(records(&relay).await, 0);
 }
 
@@ -117,11 +115,10 @@ async fn an_endpoint_that_may_not_be_is_refused_on_the_command_line_too() {
         (client, "https://127.0.0.1/hook", "url"),
         (client, "nonsense", "url"),
     ] {
-        let refused = run(data_dir, &["webhook", "add", client, url]).await;
-        assert_eq!(refused.status.code(), Some(1), "{url}");
-        assert!(told(&refused).contains(why), "{url}: {}", told(&refused));
+        let refused = run(data_dir, &["webhook", "add", client, url]).await.with_code(1);
+        assert!(refused.contains(why), "{url}: {refused}");
     }
     assert_eq!(run_json(data_dir, &["webhook", "list", "--json"]).await, json!([]));
     let unknown = ["webhook", "add", client, "https://a.example", "--event", "x"];
-    assert_eq!(run(data_dir, &unknown).await.status.code(), Some(2));
+    run(data_dir, &unknown).await.with_code(2);
 }

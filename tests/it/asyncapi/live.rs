@@ -12,7 +12,7 @@ use fido_relay_rig::phone::Paired;
 use serde_json::{Value, json};
 
 use super::{ask, message};
-use crate::support::agreeable::{CREDENTIAL, agreeable, upstream_at};
+use crate::support::accepting_server::{CREDENTIAL, accepting_server, upstream_at};
 use crate::support::raw_socket::{Heard, RawSocket, text};
 use crate::support::relay::{Initiator, TestRelay};
 use crate::webhooks::receiver::Receiver;
@@ -138,7 +138,7 @@ async fn frames(initiator: &Initiator, id: &str, subprotocol: &str) -> (Vec<Stri
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_the_relay_says_by_itself_is_in_the_document_and_all_of_the_document_is_said() {
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let receiver = Receiver::start().await;
     let relay = TestRelay::start_with(|config| {
         upstream_at(&upstream.url())(config);

@@ -6,13 +6,12 @@ mod page;
 #[path = "../../../proto/tests/wire/samples.rs"]
 mod samples;
 
-use std::process::Stdio;
-
 use fido_relay_proto::device::FrameError;
 use fido_relay_proto::{DeviceFrame, RelayFrame};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 
+use crate::support::child::run_with;
 use crate::support::needs;
 
 /// What the parser and the validator say.
@@ -29,22 +28,10 @@ struct Said {
 async fn ask(what: &str, messages: &[Value]) -> Option<Said> {
     let node = needs::asyncapi(what)?;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/asyncapi/check.mjs");
-    let mut checker = tokio::process::Command::new(node)
-        .arg(script)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
     let question =
         json!({ "document": fido_relay::schema::asyncapi::document(), "messages": messages });
-    let mut stdin = checker.stdin.take().unwrap();
-    stdin.write_all(question.to_string().as_bytes()).await.unwrap();
-    drop(stdin);
-    let told = checker.wait_with_output().await.unwrap();
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    let said: Said = serde_json::from_slice(&told.stdout).unwrap();
+    let checked = run_with(Command::new(node).arg(script), &question.to_string()).await;
+    let said: Said = serde_json::from_value(checked.json()).unwrap();
     assert_eq!(said.verdicts.len(), messages.len());
     Some(said)
 }

@@ -1,17 +1,17 @@
 //! The table of the authenticators that are libraries: nid-webauthn-emulator, soft-webauthn and
 //! soft-fido2.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 
 use fido_relay_proto::CeremonyType;
 use fido_relay_webauthn::VerifyError;
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use super::Outcome::{self, Accepted, Declined, Refused};
 use super::{Authenticator, Server, made, verb, wishes};
+use crate::support::child::ChildProcess;
 use crate::support::needs;
-use crate::support::program::Program;
 
 /// A library under test.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,16 +36,16 @@ impl Library {
     }
 
     /// Starts the program around it; `None`, and said so, where it is not installed.
-    pub(super) fn start(self) -> Option<Program> {
+    pub(super) fn start(self) -> Option<ChildProcess> {
         let what = format!("the authenticator {}", self.name());
         match self {
             Self::Nid => {
                 let node = needs::emulator(&what)?;
-                Some(Program::start(&node, "tests/authenticators/emulator.mjs"))
+                Some(ChildProcess::script(&node, "tests/authenticators/emulator.mjs"))
             }
             Self::SoftWebauthn | Self::SoftFido2 => {
                 let python = needs::python_with(&self.name().replace('-', "_"), &what)?;
-                Some(Program::start(&python, "tests/authenticators/software.py"))
+                Some(ChildProcess::script(&python, "tests/authenticators/software.py"))
             }
         }
     }
@@ -53,14 +53,14 @@ impl Library {
 
 /// A card that one of the libraries plays.
 pub(super) struct Card {
-    pub(super) program: Rc<RefCell<Program>>,
+    pub(super) program: Rc<Mutex<ChildProcess>>,
     pub(super) order: Value,
 }
 
 impl Card {
     /// One of this kind, which `number` tells from the others of its program.
     pub(super) fn new(
-        program: &Rc<RefCell<Program>>,
+        program: &Rc<Mutex<ChildProcess>>,
         (library, format, algorithm): (Library, &str, &str),
         verified: bool,
         number: usize,
@@ -85,8 +85,8 @@ pub(super) fn order(
 }
 
 /// Has the program answer with this card.
-pub(super) fn answer(
-    program: &mut Program,
+pub(super) async fn answer(
+    program: &mut ChildProcess,
     order: &Value,
     ceremony: CeremonyType,
     options: &Value,
@@ -95,7 +95,7 @@ pub(super) fn answer(
     let mut order = order.clone();
     order[verb(ceremony)] = options.clone();
     order["origin"] = origin.into();
-    made(program.ask(&order))
+    made(program.asks(&order).await)
 }
 
 impl Authenticator for Card {
@@ -105,7 +105,7 @@ impl Authenticator for Card {
         options: &Value,
         origin: &str,
     ) -> Result<Value, String> {
-        answer(&mut self.program.borrow_mut(), &self.order, ceremony, options, origin)
+        answer(&mut *self.program.lock().await, &self.order, ceremony, options, origin).await
     }
 }
 
@@ -179,7 +179,7 @@ const SOFT_FIDO2: [Row; 23] = [
 
 async fn table(library: Library, rows: &[Row]) {
     let Some(program) = library.start() else { return };
-    let program = Rc::new(RefCell::new(program));
+    let program = Rc::new(Mutex::new(program));
     let mut server = Server::start(true).await;
     let mut wrong = Vec::new();
     for (number, row) in rows.iter().enumerate() {

@@ -6,17 +6,17 @@ use fido_relay_proto::Outcome;
 use fido_relay_proto::device::{CardErrorCode, Challenge};
 use fido_relay_proto::http::Status;
 use fido_relay_rig::phone::{Card, Faults};
-use serde_json::Value;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use super::programs::{Library, answer, order};
-use crate::support::program::Program;
+use crate::support::child::ChildProcess;
 use crate::support::relay::TestRelay;
 
 /// A library's card, held to the phone.
 struct InHand {
-    program: Mutex<Program>,
+    program: Mutex<ChildProcess>,
     order: Value,
 }
 
@@ -25,12 +25,13 @@ impl Card for InHand {
         let options = serde_json::from_str(challenge.public_key.get()).unwrap();
         let (program, ceremony) =
             (&mut self.program.lock().unwrap(), challenge.offer.ceremony_type);
-        let answer = answer(program, &self.order, ceremony, &options, &challenge.origin).unwrap();
+        let answer = answer(program, &self.order, ceremony, &options, &challenge.origin);
+        let answer = tokio::task::block_in_place(|| Handle::current().block_on(answer)).unwrap();
         Ok(RawValue::from_string(answer.to_string()).unwrap())
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn cards_of_other_projects_register_sign_in_and_approve_through_the_relay() {
     for (library, format, algorithm) in [
         (Library::Nid, "none", "EdDSA"),

@@ -4,9 +4,8 @@
 use fido_relay::backends::embedded::FileStore;
 use fido_relay::ports::{Bucket, Clock as _, Store as _};
 use fido_relay::security::encryption::Encryptor;
-use fido_relay::tasks::Tasks;
 use fido_relay_proto::ClientId;
-use fido_relay_proto::http::{OpenedCeremony, OpenedPairing};
+use fido_relay_proto::http::OpenedCeremony;
 use fido_relay_rig::phone::DeviceKey;
 use serde_json::{Value, json};
 
@@ -21,7 +20,7 @@ use crate::support::relay::http;
 
 /// The JSON that a command prints.
 async fn printed(home: &Home, arguments: &[&str]) -> Value {
-    let told = home.told_by(arguments).await;
+    let told = home.run(arguments).await.text();
     serde_json::from_str(told.lines().next().unwrap_or_default())
         .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {told}"))
 }
@@ -84,9 +83,7 @@ impl Run {
 
     /// A phone that is paired by a typed code, and takes another key.
     pub(super) async fn phone_with_typed_code_and_new_key(&mut self) {
-        let order = json!({ "username": "typist" });
-        let opened: OpenedPairing =
-            self.bank.post("/v1/pairings", &order).await.json().await.unwrap();
+        let opened = self.bank.pairing("typist").await;
         self.debug.push(format!("{opened:?}"));
         self.secrets.add("pairing token", &opened.pairing_token);
         self.secrets.add_typed_code(&opened.typed_code);
@@ -181,8 +178,7 @@ async fn the_key_of_the_relays_own_tls_is_in_no_output() {
     for line in body.iter().filter(|line| line.len() >= 32) {
         secrets.add("TLS key", line);
     }
-    let tasks = Tasks::default();
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let relay = ChildRelay::start(&home).await;
     let url = relay.url().replace("http://", "https://");
     let client = authority.http().build().unwrap();
     let answer = client.get(format!("{url}/healthz")).send().await.unwrap();
@@ -190,19 +186,20 @@ async fn the_key_of_the_relays_own_tls_is_in_no_output() {
     // And one that knows another authority.
     let stranger = Authority::new().http().build().unwrap();
     stranger.get(format!("{url}/healthz")).send().await.unwrap_err();
-    let mut told = [home.told_by(&["doctor"]).await, home.told_by(&["config"]).await].concat();
+    let mut told =
+        [home.run(&["doctor"]).await.text(), home.run(&["config"]).await.text()].concat();
     told.push_str(&relay.written());
     relay.kill().await;
     assert!(told.contains("rustls"), "the library was heard");
     // Files that are no pair: the program says so and ends.
     home.set("FIDO_RELAY_TLS__CERT_FILE", &path("key.pem"));
     for command in ["serve", "doctor"] {
-        let refused = home.told_by(&[command]).await;
+        let refused = home.run(&[command]).await.text();
         assert!(refused.contains("key.pem"), "{command}: {refused}");
         told.push_str(&refused);
     }
     std::fs::write(path("key.pem"), body.join(" ")).unwrap();
-    told.push_str(&home.told_by(&["serve"]).await);
+    told.push_str(&home.run(&["serve"]).await.text());
     let shown = secrets.shown_in(&told);
     assert!(shown.is_empty(), "{}", shown.join("\n"));
     assert!(secrets.len() > 8);

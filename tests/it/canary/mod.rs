@@ -13,9 +13,9 @@ use fido_relay::core::ceremony::Ceremony;
 use fido_relay::ports::{Bucket, Clock as _, Store as _, records};
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::serve::{SEAL_KEY_FILE, STORE_FILE};
-use fido_relay::tasks::Tasks;
 
 use crate::support::child_relay::{ChildRelay, Home};
+use crate::support::own_port::OwnPort;
 use crate::support::relay::http;
 use run::{Run, upstream};
 
@@ -64,11 +64,8 @@ fn nothing_shown(run: &Run, output: &str, text: &str) {
 #[tokio::test]
 async fn no_secret_of_a_whole_run_is_in_any_output_at_the_finest_level() {
     let server = upstream();
-    // Bound and never listening: nobody else gets the port before the relay has it.
-    let port = tokio::net::TcpSocket::new_v4().unwrap();
-    port.set_reuseaddr(true).unwrap();
-    port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let admin = port.local_addr().unwrap().to_string();
+    let port = OwnPort::reserve();
+    let admin = port.address.to_string();
     let home = Home::new(&[
         ("FIDO_RELAY_ADMIN__LISTEN", &admin),
         ("FIDO_RELAY_WEBHOOKS__ALLOW_LOOPBACK_HTTP", "true"),
@@ -80,14 +77,13 @@ async fn no_secret_of_a_whole_run_is_in_any_output_at_the_finest_level() {
         ("FIDO_RELAY_LIMITS__ATTEMPTS_BURST", "100000"),
     ]);
     let key = home.api_key().await;
-    let tasks = Tasks::default();
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let relay = ChildRelay::start(&home).await;
     let mut run = Run::new(&relay, key.clone());
     let left = run.left_to_expire().await;
     let before = relay.written();
     relay.kill().await;
     soon_over(&home).await;
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let relay = ChildRelay::start(&home).await;
     run.goes_on_with(&relay, &key);
     run.backend_of_its_own(&home, &server.url()).await;
     run.every_type_and_ending().await;
@@ -102,9 +98,9 @@ async fn no_secret_of_a_whole_run_is_in_any_output_at_the_finest_level() {
     assert!(metrics.contains("outcome=\"expired\""), "{metrics}");
     let written = [before, relay.written()].concat();
     let (refused, debug) = (run.refused.join("\n"), run.debug.join("\n"));
-    let beside = [home.told_by(&["doctor"]).await, home.told_by(&["config"]).await].concat();
+    let beside = [home.run(&["doctor"]).await.text(), home.run(&["config"]).await.text()].concat();
     relay.kill().await;
-    let after = home.told_by(&["doctor"]).await;
+    let after = home.run(&["doctor"]).await.text();
     keys_at_rest(&home, &mut run).await;
 
     assert!(run.secrets.len() > 300, "{}", run.secrets.len());
@@ -128,8 +124,7 @@ async fn no_secret_of_a_whole_run_is_in_any_output_at_the_finest_level() {
 async fn no_secret_of_the_built_in_server_is_logged_at_the_finest_level() {
     let home = Home::new(&[("FIDO_RELAY_LOG__LEVEL", "trace"), ("FIDO_RELAY_LOG__FORMAT", "text")]);
     let key = home.api_key().await;
-    let tasks = Tasks::default();
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let relay = ChildRelay::start(&home).await;
     let mut run = Run::new(&relay, key);
     run.with_a_card().await;
     let written = relay.written();
@@ -146,5 +141,5 @@ async fn the_scan_of_a_childs_output_sees_what_the_child_writes() {
     let home = Home::new(&[("FIDO_RELAY_TENANT__RP_NAME", canary)]);
     let mut secrets = secrets::Secrets::default();
     secrets.add("canary", canary);
-    assert_eq!(secrets.shown_in(&home.told_by(&["config"]).await).len(), 1);
+    assert_eq!(secrets.shown_in(&home.run(&["config"]).await.text()).len(), 1);
 }

@@ -9,7 +9,7 @@ use fido_relay_rig::softcard::{Prompt, SoftCard};
 use serde_json::{Value, json};
 
 use super::secrets::Secrets;
-use crate::support::agreeable::{agrees, is_completion};
+use crate::support::accepting_server::{accepted_answer, is_completion};
 use crate::support::child_relay::{ChildRelay, pair};
 use crate::support::raw_socket::{FIN, RawSocket, TEXT, UPGRADE, frame, text};
 use crate::support::relay::{Initiator, http};
@@ -31,7 +31,7 @@ pub(super) fn upstream() -> ScriptedUpstream {
             if says("nobegin") {
                 return Reply::Answer(Answer::json(500, page));
             }
-            let mut answer = agrees(number, request);
+            let mut answer = accepted_answer(number, request);
             answer.headers.retain(|(name, _)| *name != "Set-Cookie");
             let cookie = format!("session=canary-session-of-{user}-{number}; Path=/; HttpOnly");
             return Reply::Answer(answer.with("Set-Cookie", cookie));

@@ -17,6 +17,7 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::{Context, SubscriberExt as _};
 
 use crate::openapi::documented::Documented;
+use crate::support::child::{run, this_test};
 
 /// So many characters of a secret are looked for. Eight of base64url are 48 random bits; a prefix
 /// such as `tkt_` is not counted.
@@ -130,10 +131,6 @@ async fn leaks_a_secret() {
 
 #[tokio::test]
 async fn a_leak_ends_the_whole_run() {
-    let mut run = tokio::process::Command::new(std::env::current_exe().unwrap());
-    let arguments = ["canary::suite::leaks_a_secret", "--exact", "--ignored", "--nocapture"];
-    let output = run.args(arguments).output().await.unwrap();
-    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert_eq!(output.status.code(), Some(101), "{text}");
+    let text = run(&mut this_test("canary::suite::leaks_a_secret")).await.with_code(101);
     assert!(text.contains("a secret was logged by fido_relay::edge"), "{text}");
 }

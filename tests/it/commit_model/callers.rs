@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use fido_relay::ports::{Batch, Bucket, Due, Duty, Revision, Store, StoreError};
 use fido_relay_proto::UnixMillis;
 
-use crate::simulation::chance::Chance;
+use crate::simulation::rng::Rng;
 
 /// Buckets whose records all callers write.
 const SHARED: [Bucket; 3] = [Bucket::Ceremonies, Bucket::Users, Bucket::Outbox];
@@ -45,11 +45,11 @@ pub(super) async fn run(
     (callers, each): (usize, usize),
 ) -> History {
     let callers = (0..callers).map(|caller| async move {
-        let mut chance = Chance::new(seed.wrapping_mul(1000).wrapping_add(caller as u64));
+        let mut rng = Rng::new(seed.wrapping_mul(1000).wrapping_add(caller as u64));
         let mut attempts: Vec<Attempt> = Vec::new();
         let mut count = Revision::ABSENT;
         for nth in 0..each {
-            let batch = draw(store, &mut chance, (caller, nth), count).await;
+            let batch = draw(store, &mut rng, (caller, nth), count).await;
             let submitted = clock();
             let answer = store.commit(batch.clone()).await;
             let answered = Some((clock(), answer.clone()));
@@ -86,47 +86,47 @@ async fn refused(
 
 async fn draw(
     store: &dyn Store,
-    chance: &mut Chance,
+    rng: &mut Rng,
     (caller, nth): (usize, usize),
     count: Revision,
 ) -> Batch {
-    let (bytes, due) = (value(chance, nth), due_of(chance));
+    let (bytes, due) = (value(rng, nth), due_of(rng));
     let mut batch = Batch::new().put_due(COUNTS, &count_key(caller), count, bytes, due);
-    for _ in 0..chance.below(4) {
-        let bucket = SHARED[chance.below(SHARED.len() as u64) as usize];
+    for _ in 0..rng.below(4) {
+        let bucket = SHARED[rng.below(SHARED.len() as u64) as usize];
         let mut key = "key".to_owned();
-        write!(key, "{}", chance.below(6)).unwrap();
+        write!(key, "{}", rng.below(6)).unwrap();
         if batch.changes().iter().any(|change| *change.key == key && change.bucket == bucket) {
             continue;
         }
         let Ok(found) = store.load(bucket, &key).await else { continue };
         let found = found.map_or(Revision::ABSENT, |found| found.revision);
-        let expected = if chance.happens(50) { Revision(found.0 + 1) } else { found };
-        batch = match chance.below(6) {
+        let expected = if rng.happens(50) { Revision(found.0 + 1) } else { found };
+        batch = match rng.below(6) {
             0 => batch.check(bucket, &key, expected),
             1 => batch.remove(bucket, &key, expected),
-            _ => batch.put_due(bucket, &key, expected, value(chance, nth), due_of(chance)),
+            _ => batch.put_due(bucket, &key, expected, value(rng, nth), due_of(rng)),
         };
     }
     batch
 }
 
 /// Mostly small, seldom larger than a page of any table.
-fn value(chance: &mut Chance, nth: usize) -> Vec<u8> {
-    let most = match chance.below(20) {
+fn value(rng: &mut Rng, nth: usize) -> Vec<u8> {
+    let most = match rng.below(20) {
         0..15 => 120,
         15..19 => 3_000,
         _ => 20_000,
     };
     let mut value = (nth as u64).to_be_bytes().to_vec();
-    let filler = chance.next().to_be_bytes();
-    value.extend(filler.iter().cycle().take(chance.below(most) as usize));
+    let filler = rng.next().to_be_bytes();
+    value.extend(filler.iter().cycle().take(rng.below(most) as usize));
     value
 }
 
 /// Times that often fall together.
-fn due_of(chance: &mut Chance) -> Option<Due> {
-    let duty = [Duty::Close, Duty::Remove][chance.below(2) as usize];
-    let at = UnixMillis(chance.below(10));
-    chance.happens(600).then_some(Due { duty, at })
+fn due_of(rng: &mut Rng) -> Option<Due> {
+    let duty = [Duty::Close, Duty::Remove][rng.below(2) as usize];
+    let at = UnixMillis(rng.below(10));
+    rng.happens(600).then_some(Due { duty, at })
 }

@@ -20,9 +20,9 @@ use redb::StorageBackend;
 
 use self::callers::History;
 use self::model::Records;
-use crate::simulation::chance::Chance;
 use crate::simulation::number;
-use crate::support::torn_disk::{Content, Log, TornDisk, Weather};
+use crate::simulation::rng::Rng;
+use crate::support::faulty_disk::{Content, DiskFaults, FaultyDisk, Log};
 
 /// Images in an ordinary run of the tests, and of one recorded run.
 const IMAGES: u64 = 10_000;
@@ -31,7 +31,8 @@ const IMAGES_OF_A_RUN: u64 = 250;
 const CALLERS: usize = 5;
 const EACH: usize = 40;
 /// What half of the runs meet.
-const BAD: Weather = Weather { failed_writes: 10, failed_syncs: 30, ignored_syncs: 0, fills_up: 2 };
+const BAD: DiskFaults =
+    DiskFaults { failed_writes: 10, failed_syncs: 30, ignored_syncs: 0, fills_up: 2 };
 /// One image in so many meets another power cut while it is opened and written.
 const TWICE: u64 = 4;
 
@@ -65,7 +66,7 @@ async fn the_store_on_disk_holds_what_a_model_has_also_when_it_is_opened_again()
     }
 }
 
-fn open(disk: &TornDisk) -> Result<FileStore, String> {
+fn open(disk: &FaultyDisk) -> Result<FileStore, String> {
     let files = disk.clone();
     let open = move |part: StoreFile| {
         let number = StoreFile::ALL.iter().position(|of| *of == part).unwrap();
@@ -86,13 +87,13 @@ struct Run {
 }
 
 impl Run {
-    async fn record(seed: u64, weather: Weather) -> Self {
-        let disk = TornDisk::new(vec![Content::default(); 3]);
+    async fn record(seed: u64, faults: DiskFaults) -> Self {
+        let disk = FaultyDisk::new(vec![Content::default(); 3]);
         let store = open(&disk).unwrap();
         let made = disk.ops();
-        disk.set_weather(weather, seed);
+        disk.set_weather(faults, seed);
         let history = callers::run(&store, &|| disk.ops(), seed, (CALLERS, EACH)).await;
-        disk.set_weather(Weather::default(), seed);
+        disk.set_weather(DiskFaults::default(), seed);
         drop(store);
         Self { seed, made, history, log: disk.take_log() }
     }
@@ -104,7 +105,7 @@ impl Run {
     }
 
     async fn check(&self, point: usize, seed: u64, files: Vec<Content>) -> Result<(), String> {
-        let disk = TornDisk::new(files);
+        let disk = FaultyDisk::new(files);
         let store = open(&disk)?;
         let found = model::contents(&store).await.map_err(|error| error.to_string())?;
         model::check(&self.history, point, &found)?;
@@ -127,9 +128,9 @@ impl Run {
 
 /// What an image was seen to hold stays, whatever befalls it while it is opened.
 async fn cut_again(log: &Log, answered: usize, seed: u64, mut held: Records) -> Result<(), String> {
-    let point = Chance::new(seed).below(log.len() as u64 + 1) as usize;
+    let point = Rng::new(seed).below(log.len() as u64 + 1) as usize;
     let (_, _, files) = log.images([(point, seed)]).next().unwrap();
-    let store = open(&TornDisk::new(files)).map_err(|error| format!("cut again: {error}"))?;
+    let store = open(&FaultyDisk::new(files)).map_err(|error| format!("cut again: {error}"))?;
     let mut found = model::contents(&store).await.map_err(|error| error.to_string())?;
     let is_next = |records: &mut Records| {
         let name = records.keys().find(|name| name.bucket == Bucket::Devices).cloned();
@@ -143,13 +144,13 @@ async fn cut_again(log: &Log, answered: usize, seed: u64, mut held: Records) -> 
 }
 
 /// Looks at images of one recorded run, and tells what is wrong with the first bad one.
-fn look_at_run(seed: u64, weather: Weather) -> Result<(), String> {
+fn look_at_run(seed: u64, faults: DiskFaults) -> Result<(), String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-    let run = runtime.block_on(Run::record(seed, weather));
-    let mut chance = Chance::new(seed);
+    let run = runtime.block_on(Run::record(seed, faults));
+    let mut rng = Rng::new(seed);
     let after_made = (run.log.len() - run.made) as u64 + 1;
     let mut points: Vec<(usize, u64)> = (0..IMAGES_OF_A_RUN)
-        .map(|_| (run.made + chance.below(after_made) as usize, chance.next()))
+        .map(|_| (run.made + rng.below(after_made) as usize, rng.next()))
         .collect();
     points.sort_unstable();
     for (point, image, files) in run.log.images(points) {
@@ -175,8 +176,8 @@ fn after_a_power_cut_the_store_holds_what_it_acknowledged_and_nothing_by_halves(
                     if seed >= runs || failed.lock().unwrap().len() >= 5 {
                         return;
                     }
-                    let weather = if seed.is_multiple_of(2) { Weather::default() } else { BAD };
-                    let looked = std::panic::catch_unwind(|| look_at_run(seed, weather));
+                    let faults = if seed.is_multiple_of(2) { DiskFaults::default() } else { BAD };
+                    let looked = std::panic::catch_unwind(|| look_at_run(seed, faults));
                     let looked = looked.unwrap_or_else(|_| Err(format!("run {seed} panicked")));
                     failed.lock().unwrap().extend(looked.err());
                 }
@@ -190,6 +191,6 @@ fn after_a_power_cut_the_store_holds_what_it_acknowledged_and_nothing_by_halves(
 /// The suite would see a store that acknowledges before its flush: here, since no flush is one.
 #[test]
 fn a_disk_that_syncs_nothing_loses_what_was_acknowledged() {
-    let lying = Weather { ignored_syncs: 1000, ..Weather::default() };
+    let lying = DiskFaults { ignored_syncs: 1000, ..DiskFaults::default() };
     look_at_run(0, lying).unwrap_err();
 }

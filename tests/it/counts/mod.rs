@@ -18,8 +18,8 @@ use tempfile::TempDir;
 
 use self::Server::{BuiltIn, External};
 use self::counting::{Count, Counters, Counting, Counts};
-use crate::support::agreeable::{agrees, upstream_at};
-use crate::support::figures::Figures;
+use crate::support::accepting_server::{accepted_answer, upstream_at};
+use crate::support::metric_samples::MetricSamples;
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
@@ -102,7 +102,7 @@ impl Bench {
             Reply::Answer(if request.call.ends_with("/attestation/options") {
                 creation_options(number)
             } else {
-                agrees(number, request)
+                accepted_answer(number, request)
             })
         });
         let external = upstream_at(&upstream.url());
@@ -149,7 +149,7 @@ impl Bench {
     async fn signed(&self) -> usize {
         let url = format!("http://{}/metrics", self.relay.running.admin_address().unwrap());
         let text = self.bank.http.get(url).send().await.unwrap().text().await.unwrap();
-        let tokens = Figures::read(&text).sum("fido_relay_result_tokens_total", &[]);
+        let tokens = MetricSamples::read(&text).sum("fido_relay_result_tokens_total", &[]);
         format!("{tokens}").parse().unwrap()
     }
 

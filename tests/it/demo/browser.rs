@@ -1,14 +1,13 @@
 //! A headless Chromium for one test, driven over WebDriver.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use thirtyfour::prelude::*;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
+use crate::support::child::ChildProcess;
 use crate::support::needs::Chromium;
 
 /// The longest that anything may take to show on the page.
@@ -37,31 +36,20 @@ pub(crate) const NARROW_DARK: Look = Look { width: 320, dark: true };
 /// The browser. Field order matters: the session ends before its driver does.
 pub(crate) struct Browser {
     driver: WebDriver,
-    _chromedriver: Child,
+    _chromedriver: ChildProcess,
     _profile: tempfile::TempDir,
 }
 
 /// Starts chromedriver and gives its port. It takes a free one of IPv4 first and then the same of
 /// IPv6, and ends where another program has that one.
-async fn drive(chromium: &Chromium) -> (Child, u16) {
-    let mut said = String::new();
+async fn drive(chromium: &Chromium) -> (ChildProcess, u16) {
     for _ in 0..8 {
-        let mut chromedriver = Command::new(&chromium.driver)
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(chromedriver.stdout.take().unwrap()).lines();
-        while let Some(line) = lines.next_line().await.unwrap() {
-            if let Some((_, port)) = line.split_once("started successfully on port ") {
-                return (chromedriver, port.trim_end_matches('.').parse().unwrap());
-            }
-            said.push_str(&line);
+        let mut driver = ChildProcess::start(Command::new(&chromium.driver).arg("--port=0"));
+        if let Some(port) = driver.prints_or_ends("started successfully on port ").await {
+            return (driver, port.trim_end_matches('.').parse().unwrap());
         }
     }
-    panic!("chromedriver tells no port: {said}");
+    panic!("chromedriver tells no port");
 }
 
 impl Browser {

@@ -1,7 +1,6 @@
 //! The demo as a whole: the real relay, its built-in FIDO2 server, the simulated phone, and the
 //! bank's page in a browser; and the command that stages it all.
 
-use std::process::{Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +11,15 @@ use fido_relay_rig::demo::narrate::Narrator;
 use fido_relay_rig::demo::person::CodeSource;
 use fido_relay_rig::demo::setup::{Demo, DemoOptions};
 use fido_relay_rig::phone::Faults;
+use rustix::process::Signal;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::browser::Browser;
 use super::scene::Story;
+use crate::support::child::{ChildProcess, fido_relay, run};
 use crate::support::needs;
+use crate::support::relay::http;
 
 /// The pause of a person who is quick.
 const QUICK: Duration = Duration::from_millis(50);
@@ -91,7 +92,7 @@ async fn a_browser_is_told_that_the_phone_said_no() {
     browser.open(stage.bank_url().as_str()).await;
     browser.click("[data-action=sign-in]").await;
     browser.read("#headline", "Declined on your phone").await;
-    browser.read("#advice", "If that was a slip, start again.").await;
+    browser.read("#advice", "If that was a mistake, start again.").await;
     browser.see("[data-step=claimed][data-state=skipped]").await;
     browser.see("[data-step=closed][data-state=bad]").await;
     assert!(story.text().contains("denied (declined)"), "{}", story.text());
@@ -124,17 +125,14 @@ async fn two_tabs_at_once_both_come_to_their_end() {
 }
 
 fn demo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
-    command.arg("demo").args(arguments).kill_on_drop(true);
-    command
+    fido_relay(&[&["demo"], arguments].concat())
 }
 
 #[tokio::test]
 async fn the_demo_tells_every_step_of_three_ceremonies_and_exits_with_0() {
-    let Output { status, stdout, stderr } = demo(&[]).output().await.unwrap();
-    let told = String::from_utf8(stdout).unwrap();
-    let complaints = String::from_utf8(stderr).unwrap();
-    assert!(status.success(), "{told}\n{complaints}");
+    let exit = run(&mut demo(&[])).await;
+    assert_eq!((exit.code, exit.err.as_str()), (Some(0), ""), "{}", exit.out);
+    let told = exit.out;
     let blocks: Vec<&str> = told.split("\n\n").collect();
     assert_eq!(blocks.len(), 5, "what runs, three blocks, and the summary: {told}");
     let titles = ["1  Register a card", "2  Sign in", "3  Approve a payment"];
@@ -163,86 +161,55 @@ async fn the_demo_tells_every_step_of_three_ceremonies_and_exits_with_0() {
     assert!(blocks[3].contains("120.00 EUR"), "the phone shows the payment: {}", blocks[3]);
     assert_eq!(blocks[4].matches("succeeded").count(), 3, "{}", blocks[4]);
     assert!(!told.contains('\x1b'), "no colours off a terminal");
-    assert_eq!(complaints, "");
 }
 
 #[tokio::test]
 async fn the_demo_that_is_kept_serves_its_page_until_ctrl_c() {
-    let mut child = demo(&["--keep"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let url = loop {
-        let line = lines.next_line().await.unwrap().expect("it tells where the page is");
-        if let Some((_, url)) = line.split_once("The page is open at ") {
-            break url.to_owned();
-        }
-    };
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    let page = http.get(&url).send().await.unwrap();
+    let mut demo = ChildProcess::start(&mut demo(&["--keep"]));
+    let url = demo.prints("The page is open at ").await;
+    let page = http().get(&url).send().await.unwrap();
     assert!(page.status().is_success());
-    interrupt(&child).await;
-    assert!(child.wait().await.unwrap().success(), "Ctrl-C is how it is meant to end");
-}
-
-/// Ctrl-C.
-async fn interrupt(child: &Child) {
-    let arguments = ["-INT", &child.id().unwrap().to_string()];
-    assert!(Command::new("kill").args(arguments).status().await.unwrap().success());
+    demo.signal(Signal::INT);
+    demo.exit().await.stdout();
 }
 
 #[tokio::test]
 async fn whoever_sits_at_the_terminal_may_mistype_the_code_or_say_no() {
-    let mut child = demo(&["--keep", "--ask-code"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut keyboard = child.stdin.take().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut told = String::new();
-    let mut opened = 0;
-    loop {
-        let line = lines.next_line().await.unwrap().expect("it goes on until it is told to stop");
-        told.push_str(&line);
-        told.push('\n');
-        if line.contains("The page is open at ") {
-            break;
-        }
-        let Some((_, code)) = line.split_once("stored; code ") else { continue };
-        opened += 1;
+    let mut demo = ChildProcess::start(&mut demo(&["--keep", "--ask-code"]));
+    for ceremony in ["registration", "sign-in", "approval"] {
+        let code = demo.prints("stored; code ").await;
         let wrong = if code.starts_with("111 111") { "222222" } else { "111111" };
-        let typed = match opened {
-            1 => format!("{wrong}\n{}\n", &code[..7]),
-            2 => format!("{}\n", &code[..7]),
+        let typed = match ceremony {
+            "registration" => format!("{wrong}\n{}\n", &code[..7]),
+            "sign-in" => format!("{}\n", &code[..7]),
             _ => "n\n".to_owned(),
         };
-        keyboard.write_all(typed.as_bytes()).await.unwrap();
+        demo.types(&typed).await;
     }
+    demo.prints("The page is open at ").await;
+    demo.signal(Signal::INT);
+    let exit = demo.exit().await;
+    assert_eq!(exit.code, Some(1), "not all three succeeded");
+    let told = exit.out;
     assert!(told.contains("That was not the code. Code, or n (no)"), "{told}");
     assert!(told.contains("denied (declined)"), "{told}");
     let (_, summary) = told.split_once("Summary").unwrap();
     assert_eq!(summary.matches("result proven").count(), 2, "{told}");
     assert!(summary.contains("Declined on your phone"), "the summary says what went wrong: {told}");
-    interrupt(&child).await;
-    assert_eq!(child.wait().await.unwrap().code(), Some(1), "not all three succeeded");
 }
 
 #[tokio::test]
 async fn a_port_that_is_taken_is_told_in_words() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let Output { status, stderr, .. } = demo(&["--port", &port]).output().await.unwrap();
-    let complaints = String::from_utf8(stderr).unwrap();
-    assert_eq!(status.code(), Some(1));
+    let complaints = run(&mut demo(&["--port", &port])).await.with_code(1);
     assert!(complaints.contains(&format!("cannot listen on 127.0.0.1:{port}")), "{complaints}");
     assert!(complaints.contains("choose another --port"), "{complaints}");
 }
 
 #[tokio::test]
 async fn a_temporary_directory_that_is_not_to_be_had_is_told_in_words() {
-    let output = demo(&[]).env("TMPDIR", "/nowhere/at/all").output().await.unwrap();
-    let complaints = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1));
+    let complaints = run(demo(&[]).env("TMPDIR", "/nowhere/at/all")).await.with_code(1);
     assert!(complaints.contains("can be made in /nowhere/at/all"), "{complaints}");
     assert!(complaints.contains("set TMPDIR"), "{complaints}");
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::Difference::{Not, Stricter};
 use super::forge::{AT, BE, BS, COUNTER, Card, ED, Forged, UP, UV, key};
 use super::{Case, Judges, Verdicts};
-use crate::simulation::chance::Chance;
+use crate::simulation::rng::Rng;
 
 const FRAMES: &str = "the library leaves frames to its caller";
 const COUNTERS: &str = "the library leaves counters to its caller";
@@ -73,10 +73,10 @@ fn without(answer: &mut Value, member: &str) {
 #[tokio::test]
 async fn both_verifiers_say_the_same_of_forged_authentications_but_for_what_is_listed() {
     let Some(mut judges) = Judges::start("forged authentications").await else { return };
-    let mut chance = Chance::new(2);
+    let mut rng = Rng::new(2);
     let mut wrong = Vec::new();
     for (what, bend, difference) in CASES {
-        let card = Card::new(&key(ES256), &mut chance);
+        let card = Card::new(&key(ES256), &mut rng);
         let user = judges.user();
         let registered = judges.judge(&user, &mut Forged::registration(&card), |_| {}).await;
         assert_eq!(registered, Verdicts { ours: true, theirs: true });

@@ -3,7 +3,7 @@
 use super::attestation::{bytes, client_part, inner_part, part};
 use super::forge::{Card, Forged, key};
 use super::{Judges, Verdicts};
-use crate::simulation::chance::Chance;
+use crate::simulation::rng::Rng;
 use crate::support::key_pair::base64;
 use fido_relay_webauthn::{EDDSA, ES256, RS256};
 
@@ -26,13 +26,13 @@ const AUTHENTICATION: [(&str, usize); 3] =
 /// verdicts differ though [`STRICTER`] does not have it.
 async fn flip(
     judges: &mut Judges,
-    chance: &mut Chance,
+    rng: &mut Rng,
     (member, bits): (&'static str, usize),
-    mut forge: impl FnMut(&mut Chance) -> (Option<String>, Forged),
+    mut forge: impl FnMut(&mut Rng) -> (Option<String>, Forged),
 ) -> Vec<String> {
     let mut wrong = Vec::new();
     for _ in 0..bits {
-        let (user, mut forged) = forge(chance);
+        let (user, mut forged) = forge(rng);
         let user = user.unwrap_or_else(|| judges.user());
         let data = forged.authenticator_data();
         let mut place = "";
@@ -40,7 +40,7 @@ async fn flip(
         let verdicts = judges
             .judge(&user, &mut forged, |answer| {
                 let mut changed = bytes(&answer["response"][member]).unwrap();
-                at = chance.below(8 * changed.len() as u64) as usize;
+                at = rng.below(8 * changed.len() as u64) as usize;
                 place = match member {
                     "attestationObject" => part(&changed, &data, at),
                     "authenticatorData" => inner_part(&data, at),
@@ -63,14 +63,14 @@ async fn flip(
 #[tokio::test]
 async fn both_verifiers_see_the_same_bits_of_registrations_but_for_what_is_listed() {
     let Some(mut judges) = Judges::start("changed bits of registrations").await else { return };
-    let mut chance = Chance::new(3);
+    let mut rng = Rng::new(3);
     let keys = [ES256, EDDSA, RS256].map(key);
     let mut wrong = Vec::new();
     for key in &keys {
         for honest in [Forged::registration as fn(&Card) -> Forged, Forged::packed] {
             for what in REGISTRATION {
-                let forge = |chance: &mut Chance| (None, honest(&Card::new(key, chance)));
-                wrong.extend(flip(&mut judges, &mut chance, what, forge).await);
+                let forge = |rng: &mut Rng| (None, honest(&Card::new(key, rng)));
+                wrong.extend(flip(&mut judges, &mut rng, what, forge).await);
             }
         }
     }
@@ -80,17 +80,17 @@ async fn both_verifiers_see_the_same_bits_of_registrations_but_for_what_is_liste
 #[tokio::test]
 async fn both_verifiers_see_the_same_bits_of_authentications() {
     let Some(mut judges) = Judges::start("changed bits of authentications").await else { return };
-    let mut chance = Chance::new(4);
+    let mut rng = Rng::new(4);
     let keys = [ES256, EDDSA, RS256].map(key);
     let mut wrong = Vec::new();
     for key in &keys {
-        let card = Card::new(key, &mut chance);
+        let card = Card::new(key, &mut rng);
         let user = judges.user();
         let registered = judges.judge(&user, &mut Forged::registration(&card), |_| {}).await;
         assert_eq!(registered, Verdicts { ours: true, theirs: true });
         for what in AUTHENTICATION {
-            let forge = |_: &mut Chance| (Some(user.clone()), Forged::authentication(&card));
-            wrong.extend(flip(&mut judges, &mut chance, what, forge).await);
+            let forge = |_: &mut Rng| (Some(user.clone()), Forged::authentication(&card));
+            wrong.extend(flip(&mut judges, &mut rng, what, forge).await);
         }
         // None of them was taken for the card's.
         let honest = judges.judge(&user, &mut Forged::authentication(&card), |_| {}).await;

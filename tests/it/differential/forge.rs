@@ -8,7 +8,7 @@ use fido_relay_webauthn::KeyPair;
 use serde_json::{Value, json};
 
 use super::RP_ID;
-use crate::simulation::chance::Chance;
+use crate::simulation::rng::Rng;
 use crate::support::key_pair::base64;
 
 /// Flag bits of authenticator data.
@@ -49,8 +49,8 @@ pub(super) struct Card {
 
 impl Card {
     /// A card with this key and an id of its own.
-    pub(super) fn new(key: &Rc<KeyPair>, chance: &mut Chance) -> Self {
-        let id = (0..4).flat_map(|_| chance.next().to_be_bytes()).collect();
+    pub(super) fn new(key: &Rc<KeyPair>, rng: &mut Rng) -> Self {
+        let id = (0..4).flat_map(|_| rng.next().to_be_bytes()).collect();
         Self { key: Rc::clone(key), id }
     }
 

@@ -11,10 +11,10 @@ mod registrations;
 use fido_relay_proto::CeremonyType::{self, Authentication, Registration};
 use serde_json::{Value, json};
 
+use crate::support::child::ChildProcess;
 use crate::support::client_direct::ClientDirect;
 use crate::support::key_pair::base64;
 use crate::support::needs;
-use crate::support::program::Program;
 use crate::support::relay::TestRelay;
 use forge::Forged;
 
@@ -56,7 +56,7 @@ type Case = (&'static str, fn(&mut Forged), Difference);
 struct Judges {
     app: ClientDirect,
     origin: String,
-    library: Program,
+    library: ChildProcess,
     users: u32,
     _relay: TestRelay,
 }
@@ -72,7 +72,7 @@ impl Judges {
         Some(Self {
             app: ClientDirect::of(&relay.url()),
             origin: relay.running.config().tenant.origins[0].clone(),
-            library: Program::start(&python, "tests/fido2_server/judge.py"),
+            library: ChildProcess::script(&python, "tests/fido2_server/judge.py"),
             users: 0,
             _relay: relay,
         })
@@ -107,7 +107,7 @@ impl Judges {
             let (id, key) = forged.card.registered();
             case["credential"] = json!({ "id": base64(id), "public_key": base64(key) });
         }
-        let theirs = self.library.ask(&case)["refused"].is_null();
+        let theirs = self.library.asks(&case).await["refused"].is_null();
         Verdicts { ours: self.accepts(ceremony, &begun.cookie, &answer).await, theirs }
     }
 

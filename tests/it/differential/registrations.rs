@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Difference::{Laxer, Not, Stricter};
 use super::forge::{AT, BE, BS, Card, ED, Forged, Members, UP, UV, bytes, key};
 use super::{Case, Judges};
-use crate::simulation::chance::Chance;
+use crate::simulation::rng::Rng;
 
 /// Puts a value in place of a COSE key's, or adds it; `null` takes it away.
 fn label(forged: &mut Forged, label: i64, value: Cbor) {
@@ -159,11 +159,11 @@ pub(super) const PACKED: &[Case] = &[
 #[tokio::test]
 async fn both_verifiers_say_the_same_of_forged_registrations_but_for_what_is_listed() {
     let Some(mut judges) = Judges::start("forged registrations").await else { return };
-    let mut chance = Chance::new(1);
+    let mut rng = Rng::new(1);
     let mut wrong = Vec::new();
     for (packed, cases) in [(false, UNATTESTED), (true, PACKED)] {
         for (name, bend, difference) in cases {
-            let card = Card::new(&key(ES256), &mut chance);
+            let card = Card::new(&key(ES256), &mut rng);
             let mut forged =
                 if packed { Forged::packed(&card) } else { Forged::registration(&card) };
             bend(&mut forged);

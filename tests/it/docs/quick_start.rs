@@ -2,22 +2,16 @@
 //! of a machine that has nothing else: no variables, no certificate authorities. Only the port is
 //! another, since tests run beside each other.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::net::TcpSocket;
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::time::timeout;
+use tokio::process::Command;
 
 use super::read;
+use crate::support::child::ChildProcess;
 use crate::support::needs;
+use crate::support::own_port::OwnPort;
 
-/// A command takes no longer, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// What the README's relay listens on.
 const ADDRESS: &str = "127.0.0.1:8080";
 
@@ -30,13 +24,8 @@ fn blocks() -> Vec<String> {
     blocks.map(|rest| rest.split_once("```").unwrap().0.to_owned()).collect()
 }
 
-/// A shell with what a person types and sees.
-struct Terminal {
-    shell: Child,
-    complaints: PathBuf,
-    types: ChildStdin,
-    shows: Lines<BufReader<ChildStdout>>,
-}
+/// A shell, and what a person types into it.
+struct Terminal(ChildProcess);
 
 impl Terminal {
     fn open(machine: &Machine) -> Self {
@@ -46,57 +35,32 @@ impl Terminal {
         shell.env("PATH", path).env("FIDO_RELAY_LISTEN", &machine.listen);
         shell.env("SSL_CERT_FILE", "/nonexistent").env("SSL_CERT_DIR", "/nonexistent");
         // The shell and what it starts are one group, so that both end with the test.
-        shell.arg("-e").process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
-        shell.stderr(machine.complaints.try_clone().unwrap());
-        let mut shell = shell.spawn().unwrap();
-        let types = shell.stdin.take().unwrap();
-        let shows = BufReader::new(shell.stdout.take().unwrap()).lines();
-        let complaints = machine.home.with_file_name("complaints");
-        Self { shell, complaints, types, shows }
+        Self(ChildProcess::start(shell.arg("-e").process_group(0)))
     }
 
     async fn types(&mut self, text: &str) {
-        self.types.write_all(text.as_bytes()).await.unwrap();
+        self.0.types(text).await;
     }
 
-    /// Everything up to the line that has this.
-    async fn until(&mut self, shown: &str) -> String {
-        let mut all = String::new();
-        let looked = async {
-            while let Some(line) = self.shows.next_line().await.unwrap() {
-                all.push_str(&line);
-                all.push('\n');
-                if line.contains(shown) {
-                    return true;
-                }
-            }
-            false
-        };
-        let found = timeout(PATIENCE, looked).await.unwrap_or(false);
-        let complaints = || std::fs::read_to_string(&self.complaints).unwrap();
-        assert!(found, "{shown:?} is not shown: {all}\n{}", complaints());
-        all
+    async fn until(&mut self, shown: &str) {
+        self.0.prints(shown).await;
     }
 
-    /// Runs commands to their end and gives what they show.
-    async fn runs(&mut self, commands: &str) -> String {
+    /// Runs commands to their end.
+    async fn runs(&mut self, commands: &str) {
         self.types(&format!("{commands}\necho 'all done'\n")).await;
-        self.until("all done").await
+        self.until("all done").await;
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        let Some(group) = self.shell.id() else { return };
-        let kill = ["-KILL", "--", &format!("-{group}")];
-        drop(std::process::Command::new("kill").args(kill).status());
+        self.0.kill_group();
     }
 }
 
 struct Machine {
     home: PathBuf,
-    /// What all terminals show on standard error.
-    complaints: File,
     /// Where the program is, and nothing else.
     programs: PathBuf,
     listen: String,
@@ -121,13 +85,9 @@ async fn the_quick_start_runs_as_it_stands() {
     std::fs::create_dir(&programs).unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_fido-relay"));
     std::os::unix::fs::symlink(program, programs.join("fido-relay")).unwrap();
-    // Bound and never listening: no other process gets the port before the relay.
-    let port = TcpSocket::new_v4().unwrap();
-    port.set_reuseaddr(true).unwrap();
-    port.bind("127.0.0.1:0".parse().unwrap()).unwrap();
-    let listen = port.local_addr().unwrap().to_string();
-    let complaints = File::create(directory.path().join("complaints")).unwrap();
-    let machine = Machine { home, complaints, programs, listen: listen.clone() };
+    let port = OwnPort::reserve();
+    let listen = port.address.to_string();
+    let machine = Machine { home, programs, listen: listen.clone() };
 
     let mut terminals = [(); 3].map(|()| Terminal::open(&machine));
     let mut seen = Vec::new();
@@ -148,10 +108,12 @@ async fn the_quick_start_runs_as_it_stands() {
                 terminals[2].until("-digit code").await;
                 let code = format!("{}\n", opened["code"].as_str().unwrap());
                 terminals[2].types(&code).await;
-                let shown = terminals[1].runs(&block).await;
-                assert!(shown.contains("dev_"), "the operator sees no phone: {shown}");
+                terminals[1].types(&block).await;
+                // The operator sees the phone.
+                terminals[1].until("dev_").await;
+                terminals[1].runs("").await;
             }
-            1 => drop(terminals[1].runs(&block).await),
+            1 => terminals[1].runs(&block).await,
             _ => {
                 terminals[2].types(&block).await;
                 terminals[2].until("Connected").await;

@@ -7,7 +7,7 @@ use fido_relay_proto::{CeremonyType, Reason};
 use tempfile::TempDir;
 
 use super::{OK, OPTIONS, credential, made, matrix, request, settings};
-use crate::support::agreeable::is_completion;
+use crate::support::accepting_server::is_completion;
 use crate::support::authority::{Authority, put};
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 use crate::support::tls_front::TlsFront;

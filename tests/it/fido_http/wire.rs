@@ -1,6 +1,6 @@
 //! What goes to the server and what is taken from its answers, to the byte.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use fido_relay::backends::embedded::SystemClock;
 use fido_relay::backends::fido_http::{
@@ -15,6 +15,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{OK, OPTIONS, backend, complete, made, no_cookies, request, settings};
 use crate::support::authority::Authority;
+use crate::support::kept_output::KeptOutput;
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
 fn always(body: &'static str) -> ScriptedUpstream {
@@ -194,20 +195,6 @@ async fn nothing_secret_shows_in_debug_output() {
     assert!(!printed.contains("canary") && !printed.contains("Y2hhbGxlbmdl"), "{printed}");
 }
 
-/// What a subscriber wrote.
-#[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Written {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn nothing_secret_is_logged_at_the_finest_level() {
     const ANSWERS: [(u16, &str); 4] = [
@@ -216,7 +203,7 @@ async fn nothing_secret_is_logged_at_the_finest_level() {
         (500, "canary-page"),
         (302, "canary-page"),
     ];
-    let written = Written::default();
+    let written = KeptOutput::default();
     let writer = written.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_max_level(tracing::Level::TRACE)
@@ -239,7 +226,7 @@ async fn nothing_secret_is_logged_at_the_finest_level() {
         tracing::info!(?verdict, "completed");
     }
     drop(logging);
-    let written = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    let written = written.text();
     assert!(written.contains("TRACE hyper_util"), "the libraries were heard too: {written}");
     for secret in ["canary", "Y2hhbGxlbmdl"] {
         assert!(!written.contains(secret), "{secret} in {written}");

@@ -1,17 +1,14 @@
 //! The bank of `examples/flask` as its own process, on a relay of the test's.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::time::Duration;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
+use crate::support::child::{ChildProcess, run};
 use crate::support::own_port::OwnPort;
 
-/// A start takes no longer, also on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
 const GUNICORN: [&str; 3] = ["gunicorn", "--log-level", "warning"];
 
 /// The bank under gunicorn, as its configuration serves it, with a directory of its own.
@@ -22,7 +19,7 @@ pub(super) struct Bank {
     api_key: String,
     directory: TempDir,
     port: OwnPort,
-    process: Child,
+    process: ChildProcess,
 }
 
 impl Bank {
@@ -30,31 +27,29 @@ impl Bank {
     pub(super) async fn open(python: &Path, relay_url: &str, api_key: &str) -> Self {
         let (directory, port) = (tempfile::tempdir().unwrap(), OwnPort::reserve());
         let mut program = command(python, relay_url, api_key, &directory, &GUNICORN);
-        program.env("BANK_LISTEN", port.address.to_string());
-        let (process, url) = serve(program).await;
+        let listen = program.env("BANK_LISTEN", port.address.to_string());
+        let mut process = ChildProcess::start(listen);
+        let url = process.prints("open: ").await;
         let (python, relay_url) = (python.to_owned(), relay_url.to_owned());
         Self { url, python, relay_url, api_key: api_key.to_owned(), directory, port, process }
     }
 
     /// The same bank again, on its data and its port, with these keys for webhooks.
     pub(super) async fn again(mut self, webhook_keys: &str) -> Self {
-        let pid = i32::try_from(self.process.id().unwrap()).unwrap();
-        let pid = rustix::process::Pid::from_raw(pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        let ended = tokio::time::timeout(PATIENCE, self.process.wait()).await;
-        assert!(ended.unwrap().unwrap().success(), "requests end, then the bank does");
+        self.process.signal(Signal::TERM);
+        self.process.exit().await.stdout();
         let mut program = self.program(&GUNICORN);
         program.env("BANK_LISTEN", self.port.address.to_string());
         program.env("BANK_WEBHOOK_KEYS", webhook_keys);
-        (self.process, self.url) = serve(program).await;
+        self.process = ChildProcess::start(&mut program);
+        self.url = self.process.prints("open: ").await;
         self
     }
 
     /// A user of the bank's: gives the code of the letter.
     pub(super) async fn add_user(&self, username: &str, name: &str) -> String {
-        let told = self.program(&["bank", "add-user", username, name]).output().await.unwrap();
-        assert!(told.status.success());
-        String::from_utf8(told.stdout).unwrap().trim().to_owned()
+        let mut add = self.program(&["bank", "add-user", username, name]);
+        run(&mut add).await.stdout().trim().to_owned()
     }
 
     fn program(&self, words: &[&str]) -> Command {
@@ -75,17 +70,6 @@ fn command(python: &Path, relay: &str, key: &str, directory: &TempDir, words: &[
         .env("FIDO_RELAY_API_KEY", key)
         .env("BANK_DATA_DIR", directory.path())
         .env("BANK_TRIES_PER_ADDRESS", "100000")
-        .env("BANK_TRIES_PER_USERNAME", "100000")
-        .kill_on_drop(true);
+        .env("BANK_TRIES_PER_USERNAME", "100000");
     command
-}
-
-/// Starts it, and waits until it is open.
-pub(crate) async fn serve(mut command: Command) -> (Child, String) {
-    let mut process = command.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
-    let line = line.expect("the bank tells where it is");
-    let (_, url) = line.split_once("open: ").unwrap();
-    (process, url.to_owned())
 }

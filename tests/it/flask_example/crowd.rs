@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::bank::Bank;
 use super::visitor::Visitor;
-use super::{MODULES, WHAT, list_page};
+use super::{MODULES, WHAT};
 use crate::support::needs;
 use crate::support::relay::{TestRelay, http};
 
@@ -39,7 +39,7 @@ async fn wait_together(pages: usize) {
     let relay = TestRelay::start_with(change).await;
     let initiator = relay.initiator().await;
     let bank = Bank::open(&python, &relay.url(), &initiator.key).await;
-    list_page(&relay, &initiator, &bank.url).await;
+    initiator.list_page(&relay, &bank.url).await;
     let began = Instant::now();
     let opening = futures::stream::iter(0..pages).map(|number| {
         let url = bank.url.clone();

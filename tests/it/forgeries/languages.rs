@@ -1,11 +1,10 @@
 //! The same forgeries against verification in another language with a library of its own.
 
-use std::io::Write as _;
-use std::process::Stdio;
-
 use serde_json::json;
+use tokio::process::Command;
 
 use super::Signed;
+use crate::support::child::run_with;
 use crate::support::needs;
 
 /// What docs/initiators.md tells to check, in Python with PyJWT: the number of tokens that hold.
@@ -30,22 +29,15 @@ for token in told["tokens"]:
 print(json.dumps(holds))
 "#;
 
-pub(super) fn pyjwt_refuses_too(signed: &Signed, forged: &[String]) {
+pub(super) async fn pyjwt_refuses_too(signed: &Signed, forged: &[String]) {
     let Some(python) = needs::python("result tokens with PyJWT") else { return };
-    let mut process = std::process::Command::new(python)
-        .args(["-c", IN_PYTHON])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
     let mut tokens = vec![signed.result.clone()];
     tokens.extend_from_slice(forged);
     let told = json!({ "jwks": signed.jwks, "tokens": tokens, "issuer": signed.issuer,
         "audience": signed.audience, "jti": signed.opened.id, "nonce": signed.nonce });
-    process.stdin.take().unwrap().write_all(told.to_string().as_bytes()).unwrap();
-    let output = process.wait_with_output().unwrap();
-    assert!(output.status.success());
-    let holds: Vec<bool> = serde_json::from_slice(&output.stdout).unwrap();
+    let mut program = Command::new(python);
+    let said = run_with(program.args(["-c", IN_PYTHON]), &told.to_string()).await.json();
+    let holds: Vec<bool> = serde_json::from_value(said).unwrap();
     assert_eq!(holds.len(), tokens.len());
     let held: Vec<_> =
         tokens.iter().zip(holds).filter(|(_, holds)| *holds).map(|(token, _)| token).collect();

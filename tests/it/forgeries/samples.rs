@@ -2,7 +2,6 @@
 //! and tokens that are signed rightly but say one thing that they should not.
 
 use std::collections::HashMap;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::{Path, State};
@@ -14,10 +13,10 @@ use fido_relay_rig::demo::web;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
 use super::Signed;
+use crate::support::child::run_with;
 use crate::support::samples::{Language, Sample};
 
 /// When everything happens, in seconds since 1970.
@@ -284,8 +283,6 @@ async fn published(
 /// The answers of one sample, in order.
 async fn answers(language: Language, base: &str, questions: &[Asked]) -> Option<Vec<String>> {
     let sample = Sample::check(language).await?;
-    let mut process =
-        sample.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let lines: String = questions
         .iter()
         .map(|asked| {
@@ -293,13 +290,8 @@ async fn answers(language: Language, base: &str, questions: &[Asked]) -> Option<
             format!("{}\n", with(&asked.question, "url", url.into()))
         })
         .collect();
-    let mut input = process.stdin.take().unwrap();
-    // Beside reading: a program may answer before it has read everything.
-    let write = async move { input.write_all(lines.as_bytes()).await.unwrap() };
-    let ((), output) = tokio::join!(write, process.wait_with_output());
-    let output = output.unwrap();
-    assert!(output.status.success(), "{language:?}");
-    Some(String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect())
+    let printed = run_with(&mut sample.command(), &lines).await.stdout();
+    Some(printed.lines().map(str::to_owned).collect())
 }
 
 pub(super) async fn refuse_too(signed: &Signed, forged: &[String]) {

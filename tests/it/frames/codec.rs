@@ -9,6 +9,7 @@ use fido_relay_proto::{ConnectionId, DeviceFrame, RelayFrame, shape};
 
 use super::generator::Generator;
 use super::{frames, seed, tell};
+use crate::support::child::{self, this_test};
 
 /// A session whose device is known.
 fn known() -> Session {
@@ -96,13 +97,10 @@ fn codec_alone() {
 }
 
 #[cfg(target_os = "linux")]
-#[test]
-fn the_codec_takes_every_frame_and_keeps_none() {
-    let mut run = std::process::Command::new(std::env::current_exe().unwrap());
-    let output = run.args(["frames::codec::codec_alone", "--exact", "--ignored", "--nocapture"]);
-    let output = output.output().unwrap();
-    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+#[tokio::test]
+async fn the_codec_takes_every_frame_and_keeps_none() {
+    let text = child::run(&mut this_test("frames::codec::codec_alone")).await.with_code(0);
+    assert!(text.contains("1 passed"), "{text}");
     let told = text.lines().find(|line| line.starts_with("codec: ")).unwrap();
     tell(told);
 }

@@ -4,7 +4,7 @@
 use fido_relay_proto::CeremonyId;
 use serde_json::{Value, json};
 
-use crate::simulation::chance::Chance;
+use crate::simulation::rng::Rng;
 
 const CEREMONY: &str = "cer_AAAAAAAAAAAAAAAAAAAAAA";
 const ATTEMPT: &str = "att_AAAAAAAAAAAAAAAAAAAAAA";
@@ -61,7 +61,7 @@ const PIECES: [&[u8]; 20] = [
 ];
 
 pub(crate) struct Generator {
-    pub(crate) chance: Chance,
+    pub(crate) rng: Rng,
     /// A ceremony that is open for the device that sends.
     open: String,
 }
@@ -69,42 +69,42 @@ pub(crate) struct Generator {
 impl Generator {
     pub(crate) fn new(seed: u64, open: Option<CeremonyId>) -> Self {
         let open = open.map_or(CEREMONY.to_owned(), |id| id.to_string());
-        Self { chance: Chance::new(seed), open }
+        Self { rng: Rng::new(seed), open }
     }
 
     pub(crate) fn one_of<'a, T: ?Sized>(&mut self, choices: &[&'a T]) -> &'a T {
-        choices[usize::try_from(self.chance.below(choices.len() as u64)).unwrap()]
+        choices[usize::try_from(self.rng.below(choices.len() as u64)).unwrap()]
     }
 
     pub(crate) fn size(&mut self, below: usize) -> usize {
-        usize::try_from(self.chance.below(below.max(1) as u64)).unwrap()
+        usize::try_from(self.rng.below(below.max(1) as u64)).unwrap()
     }
 
     /// Mostly below a twentieth of `most`, seldom up to it: many frames, some of them large.
     fn seldom_large(&mut self, most: usize) -> usize {
-        let most = if self.chance.happens(50) { most } else { most / 20 };
+        let most = if self.rng.happens(50) { most } else { most / 20 };
         self.size(most)
     }
 
     /// A frame of the grammar.
     fn valid(&mut self) -> Value {
-        let id = match self.chance.below(3) {
+        let id = match self.rng.below(3) {
             0 => self.open.clone(),
             _ => CEREMONY.to_owned(),
         };
-        match self.chance.below(8) {
+        match self.rng.below(8) {
             0 => json!({ "type": "auth", "proof": "e30.e30.c2ln" }),
             1 => {
                 let of = self.one_of(&["offer", "challenge", "closed"]);
                 json!({ "type": "ack", "ceremony_id": id, "of": of })
             }
             2 => {
-                let code = format!("{:06}", self.chance.below(1_000_000));
+                let code = format!("{:06}", self.rng.below(1_000_000));
                 json!({ "type": "claim", "ceremony_id": CEREMONY, "code": code })
             }
             3 => json!({ "type": "card", "ceremony_id": id, "event": "present" }),
             4 => {
-                let code = 595 + self.chance.below(30);
+                let code = 595 + self.rng.below(30);
                 json!({ "type": "card", "ceremony_id": id, "event": "error", "code": code })
             }
             5 => {
@@ -124,14 +124,14 @@ impl Generator {
     /// A text frame's bytes: seldom right, mostly wrong in one to three ways.
     pub(crate) fn frame(&mut self) -> Vec<u8> {
         let mut frame = self.valid();
-        if self.chance.happens(300) {
+        if self.rng.happens(300) {
             self.misuse_a_field(&mut frame);
         }
         let mut bytes = frame.to_string().into_bytes();
-        if self.chance.happens(150) {
+        if self.rng.happens(150) {
             return bytes;
         }
-        for _ in 0..=self.chance.below(3) {
+        for _ in 0..=self.rng.below(3) {
             self.mutate(&mut bytes);
         }
         bytes.truncate(40_000);
@@ -144,8 +144,8 @@ impl Generator {
         let odd = serde_json::from_str(odd).unwrap_or(Value::Null);
         let Some(fields) = frame.as_object_mut() else { return };
         let keys: Vec<String> = fields.keys().cloned().collect();
-        let key = keys[usize::try_from(self.chance.below(keys.len() as u64)).unwrap()].clone();
-        match self.chance.below(4) {
+        let key = keys[usize::try_from(self.rng.below(keys.len() as u64)).unwrap()].clone();
+        match self.rng.below(4) {
             0 => drop(fields.remove(&key)),
             1 => drop(fields.insert("extra".to_owned(), odd)),
             _ => drop(fields.insert(key, odd)),
@@ -154,10 +154,10 @@ impl Generator {
 
     fn mutate(&mut self, bytes: &mut Vec<u8>) {
         let at = self.size(bytes.len());
-        match self.chance.below(12) {
+        match self.rng.below(12) {
             0 | 1 => {
-                for _ in 0..=self.chance.below(4) {
-                    let (at, bit) = (self.size(bytes.len()), self.chance.below(8));
+                for _ in 0..=self.rng.below(4) {
+                    let (at, bit) = (self.size(bytes.len()), self.rng.below(8));
                     if let Some(byte) = bytes.get_mut(at) {
                         *byte ^= 1 << bit;
                     }
@@ -172,15 +172,15 @@ impl Generator {
             }
             4 => {
                 let (open, close) =
-                    if self.chance.happens(500) { ("[", "]") } else { ("{\"a\":", "}") };
+                    if self.rng.happens(500) { ("[", "]") } else { ("{\"a\":", "}") };
                 let depth = self.seldom_large(5_000);
-                let whole = self.chance.happens(500);
+                let whole = self.rng.happens(500);
                 let end = if whole { close.repeat(depth) } else { String::new() };
                 *bytes = [open.repeat(depth).as_bytes(), &*bytes, end.as_bytes()].concat();
             }
             5 => {
                 // Many keys, all different or all the same.
-                let same = self.chance.happens(300);
+                let same = self.rng.happens(300);
                 let keys: String =
                     (0..self.seldom_large(3_000))
                         .map(|n| {
@@ -211,7 +211,7 @@ impl Generator {
             }
             10 => {
                 let random: Vec<u8> =
-                    (0..self.size(300)).map(|_| self.chance.next().to_le_bytes()[0]).collect();
+                    (0..self.size(300)).map(|_| self.rng.next().to_le_bytes()[0]).collect();
                 bytes.splice(at..at, random);
             }
             _ => {

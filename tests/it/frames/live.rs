@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{Outcome, RelayFrame};
 use fido_relay_rig::phone::Paired;
@@ -10,7 +9,7 @@ use serde_json::json;
 
 use super::generator::Generator;
 use super::{GROWTH, frames, seed, tell, wire};
-use crate::support::agreeable::{CREDENTIAL, agreeable};
+use crate::support::accepting_server::{CREDENTIAL, accepting_server};
 use crate::support::child_relay::{ChildRelay, Home, pair};
 use crate::support::raw_socket::{RawSocket, text};
 use crate::support::relay::Initiator;
@@ -53,7 +52,7 @@ async fn one_socket(url: &str, device: Option<&Paired>, generator: &mut Generato
         sent.messages += 1;
         sent.bytes += bytes.len() as u64;
         // In pieces at times, as a slow network brings them.
-        let middle = if generator.chance.happens(100) { generator.size(bytes.len()) } else { 0 };
+        let middle = if generator.rng.happens(100) { generator.size(bytes.len()) } else { 0 };
         let (first, rest) = bytes.split_at(middle);
         if !socket.try_send(first).await || !socket.try_send(rest).await {
             break;
@@ -73,7 +72,7 @@ async fn attack(url: &str, devices: &[Paired], messages: u64, seed: u64) -> Sent
         while sent.messages < messages / ATTACKERS {
             // A known device is read further: mostly so.
             let device = devices.get(usize::try_from(attacker).unwrap());
-            let device = device.filter(|_| generator.chance.happens(700));
+            let device = device.filter(|_| generator.rng.happens(700));
             sent += one_socket(url, device, &mut generator).await;
         }
         sent
@@ -100,7 +99,7 @@ async fn an_honest_sign_in(bank: &Initiator, ada: &Paired) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_frames_over_sockets_neither_stop_the_relay_nor_fill_its_memory() {
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let home = Home::new(&[
         ("FIDO_RELAY_UPSTREAM__URL", &upstream.url()),
         ("FIDO_RELAY_TENANT__RP_ID", "localhost"),
@@ -114,8 +113,7 @@ async fn hostile_frames_over_sockets_neither_stop_the_relay_nor_fill_its_memory(
         ("FIDO_RELAY_LIMITS__FRAMES_BURST", "10000"),
     ]);
     let key = home.api_key().await;
-    let tasks = Tasks::default();
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let relay = ChildRelay::start(&home).await;
     let bank = relay.initiator(&key);
     let (ada, _) = pair(&bank, "ada").await;
     let mut devices = Vec::new();

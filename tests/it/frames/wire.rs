@@ -5,7 +5,7 @@ use crate::support::raw_socket::{BINARY, CLOSE, CONTINUATION, FIN, PING, TEXT, f
 
 /// One message's bytes on the wire; tells whether a careful peer could have sent it.
 pub(super) fn message(generator: &mut Generator, payload: &[u8]) -> (Vec<u8>, bool) {
-    match generator.chance.below(40) {
+    match generator.rng.below(40) {
         0..26 => (frame(FIN | TEXT, payload), true),
         26..31 => (fragmented(generator, payload), true),
         31..34 => {
@@ -17,18 +17,18 @@ pub(super) fn message(generator: &mut Generator, payload: &[u8]) -> (Vec<u8>, bo
         35 => (forbidden(generator, payload), false),
         36 => {
             // Announces more than ever comes.
-            let length = 1 << generator.chance.below(62);
+            let length = 1 << generator.rng.below(62);
             (header(FIN | TEXT, length, true), false)
         }
         37 => (frame(FIN | CLOSE, &payload[..payload.len().min(1 + generator.size(125))]), false),
         38 => {
             let mut bytes = frame(FIN | TEXT, payload);
-            let (at, bit) = (generator.size(12.min(bytes.len())), generator.chance.below(8));
+            let (at, bit) = (generator.size(12.min(bytes.len())), generator.rng.below(8));
             bytes[at] ^= 1 << bit;
             (bytes, false)
         }
         _ => {
-            let random = (0..generator.size(200)).map(|_| generator.chance.next().to_le_bytes()[0]);
+            let random = (0..generator.size(200)).map(|_| generator.rng.next().to_le_bytes()[0]);
             (random.collect(), false)
         }
     }
@@ -47,14 +47,14 @@ fn fragmented(generator: &mut Generator, payload: &[u8]) -> Vec<u8> {
 }
 
 fn forbidden(generator: &mut Generator, payload: &[u8]) -> Vec<u8> {
-    match generator.chance.below(7) {
+    match generator.rng.below(7) {
         // Not masked.
         0 => [header(FIN | TEXT, payload.len(), false), payload.to_vec()].concat(),
         1 => frame(FIN | BINARY, payload),
         2 => frame(FIN | CONTINUATION, payload),
         // Reserved bits, reserved opcodes.
         3 => frame(FIN | TEXT | 0x40, payload),
-        4 => frame(FIN | 0x3 | (generator.chance.next().to_le_bytes()[0] & 0x0c), payload),
+        4 => frame(FIN | 0x3 | (generator.rng.next().to_le_bytes()[0] & 0x0c), payload),
         // Control frames in parts, and too long ones.
         5 => frame(PING, payload),
         _ => frame(FIN | PING, &[b'p'; 200]),

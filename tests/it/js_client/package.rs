@@ -2,13 +2,13 @@
 //! into a project, and compiled against without `skipLibCheck`.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use super::{build, package};
+use crate::support::child::run;
 use crate::support::needs::{self, Node};
 
 /// A project that has installed the package, and has the samples.
@@ -24,10 +24,7 @@ fn repository() -> &'static Path {
 
 /// Runs it to its end and gives what it printed.
 pub(super) async fn done(command: &mut Command) -> String {
-    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
-    said
+    run(command).await.stdout()
 }
 
 /// A program that `npm ci` has installed.

@@ -1,16 +1,13 @@
 //! The sample of `examples/react`: its page in a real browser, its backend as a process of its own,
 //! a real relay with the built-in FIDO2 server, a simulated phone and card.
 
-use std::process::Stdio;
-
 use fido_relay_proto::CeremonyId;
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 use super::package::{Project, done, project, tool};
-use super::{PATIENCE, list_page};
 use crate::demo::browser::Browser;
+use crate::support::child::ChildProcess;
 use crate::support::needs::{self, Node};
 use crate::support::relay::{Initiator, TestPhone, TestRelay};
 
@@ -25,19 +22,10 @@ async fn bundle(node: &Node, project: &Project) {
     done(esbuild.args(["src/main.tsx", "--outfile=public/app.js"]).current_dir(folder)).await;
 }
 
-/// Starts the backend, and waits until it is open.
-async fn serving(mut server: Command) -> (Child, String) {
-    let mut process = server.stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let line = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
-    let line = line.expect("the shop says where it is");
-    (process, line.split_once("open: ").unwrap().1.to_owned())
-}
-
 /// The sample, open, and its user with phone and card.
 struct Shop {
     url: String,
-    _process: Child,
+    _process: ChildProcess,
     _relay: TestRelay,
     initiator: Initiator,
     phone: TestPhone,
@@ -57,10 +45,10 @@ impl Shop {
             .args(["server.mjs", "127.0.0.1:0"])
             .current_dir(project.root.join("examples/react"))
             .env("FIDO_RELAY_URL", relay.url())
-            .env("FIDO_RELAY_API_KEY", &initiator.key)
-            .kill_on_drop(true);
-        let ((process, url), ()) = tokio::join!(serving(server), bundle(node, project));
-        list_page(&relay, &initiator, &url).await;
+            .env("FIDO_RELAY_API_KEY", &initiator.key);
+        let mut process = ChildProcess::start(&mut server);
+        let (url, ()) = tokio::join!(process.prints("open: "), bundle(node, project));
+        initiator.list_page(&relay, &url).await;
         Self { url, _process: process, _relay: relay, initiator, phone }
     }
 

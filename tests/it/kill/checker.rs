@@ -8,6 +8,7 @@ use fido_relay_proto::http::Status;
 use fido_relay_proto::{AttemptId, CeremonyId, Outcome};
 
 use super::history::Seen;
+use crate::watch::roads::Road;
 
 /// Every ending that is stored.
 pub(super) fn outcomes(history: &[Seen]) -> Vec<Outcome> {
@@ -32,6 +33,8 @@ pub(super) fn broken(history: &[Seen]) -> Vec<String> {
         succeeded_only_if_the_server_said_so(history, id, &mut broken);
         an_accepted_answer_is_never_lost(history, id, &mut broken);
     }
+    every_road_tells_the_same(history, &mut broken);
+    a_code_that_died_is_repeated(history, &mut broken);
     completed_at_most_once(history, &mut broken);
     indeterminate_only_between_intent_and_verdict(history, &mut broken);
     broken
@@ -48,7 +51,11 @@ fn id_of(seen: &Seen) -> Option<CeremonyId> {
         | Seen::Accepted { id, .. }
         | Seen::ToldEnd { id, .. }
         | Seen::Stored { id, .. } => Some(*id),
-        Seen::Begun { .. } | Seen::Completed { .. } | Seen::Killed(_) | Seen::Restarted => None,
+        Seen::Begun { .. }
+        | Seen::Completed { .. }
+        | Seen::Watched(..)
+        | Seen::Killed(_)
+        | Seen::Restarted => None,
     }
 }
 
@@ -168,6 +175,37 @@ fn no_challenge_before_the_code(history: &[Seen], of: CeremonyId, broken: &mut V
     }
 }
 
+/// Watchers on every road get the same events, each once and in order, up to the end that is stored.
+fn every_road_tells_the_same(history: &[Seen], broken: &mut Vec<String>) {
+    let on = |road| {
+        let told = history.iter().filter_map(move |seen| match seen {
+            Seen::Watched(on, told) if *on == road => Some(told),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    let [poll, events, socket] = Road::ALL.map(on);
+    if poll != events || events != socket {
+        broken.push(format!("the roads differ: {poll:?}, {events:?}, {socket:?}"));
+    }
+    if poll.windows(2).any(|two| two[0].0 >= two[1].0) {
+        broken.push(format!("an event came twice or late: {poll:?}"));
+    }
+    let ends = poll.iter().filter_map(|(.., end)| end.map(|(status, _)| status));
+    let stored = outcomes(history).into_iter().map(Status::Ended);
+    if !ends.eq(stored) {
+        broken.push(format!("watchers were not told the one end: {poll:?}"));
+    }
+}
+
+/// At [`Point::Claimed`] the code is taken and nothing of it is stored: the phone sends it again.
+fn a_code_that_died_is_repeated(history: &[Seen], broken: &mut Vec<String>) {
+    let claims = history.iter().filter(|seen| matches!(seen, Seen::Claimed(_))).count();
+    if history.contains(&Seen::Killed(Some(Point::Claimed))) && claims < 2 {
+        broken.push("a code was stored before the relay was killed with it".into());
+    }
+}
+
 /// What the phone was told is accepted is the answer that the ceremony ends with: verified or
 /// refused, or of unknown fate, but never as if there had been none.
 fn an_accepted_answer_is_never_lost(history: &[Seen], of: CeremonyId, broken: &mut Vec<String>) {
@@ -221,6 +259,8 @@ fn indeterminate_only_between_intent_and_verdict(history: &[Seen], broken: &mut 
 
 #[cfg(test)]
 mod tests {
+    use fido_relay_proto::Step;
+
     use super::*;
 
     const ID: CeremonyId = CeremonyId::from_bytes([1; 16]);
@@ -262,6 +302,21 @@ mod tests {
             Seen::Read(ID, Some(Status::Ended(Outcome::Succeeded))),
             stored(Some(Outcome::Succeeded)),
         ]
+        .into_iter()
+        .chain(watched(Outcome::Succeeded))
+        .collect()
+    }
+
+    fn event(road: Road, seq: u32, outcome: Option<Outcome>) -> Seen {
+        let step = if outcome.is_some() { Step::Closed } else { Step::Opened };
+        let end = outcome.map(|outcome| (Status::Ended(outcome), None));
+        Seen::Watched(road, (seq, step, String::new(), end))
+    }
+
+    /// Beginning and end on every road.
+    fn watched(outcome: Outcome) -> impl Iterator<Item = Seen> {
+        let of = move |road| [event(road, 10, None), event(road, 60, Some(outcome))];
+        Road::ALL.into_iter().flat_map(of)
     }
 
     /// The good history with one entry replaced by others.
@@ -341,6 +396,28 @@ mod tests {
     }
 
     #[test]
+    fn watchers_that_are_told_twice_or_otherwise_are_seen() {
+        let first = event(Road::Events, 10, None);
+        breaks(&with(&first, &[first.clone(), first.clone()]), "the roads differ");
+        breaks(&with(&first, &[]), "the roads differ");
+        let doubled = good().into_iter().flat_map(|seen| match seen {
+            Seen::Watched(..) => vec![seen.clone(), seen],
+            _ => vec![seen],
+        });
+        breaks(&doubled.collect::<Vec<_>>(), "an event came twice");
+        let mut open = good();
+        open.retain(|seen| !matches!(seen, Seen::Watched(_, (60, ..))));
+        breaks(&open, "not told the one end");
+    }
+
+    #[test]
+    fn a_code_that_was_stored_too_early_is_seen() {
+        let killed = Seen::Killed(Some(Point::Begun));
+        let history = with(&killed, &[Seen::Killed(Some(Point::Claimed))]);
+        breaks(&history, "a code was stored before");
+    }
+
+    #[test]
     fn an_accepted_answer_that_was_lost_is_seen() {
         let end = stored(Some(Outcome::Succeeded));
         let expired = Seen::Stored { id: ID, outcome: Some(Outcome::Expired), accepted: None };
@@ -358,7 +435,8 @@ mod tests {
             let [first, second] =
                 if answered_before { [answered, killed] } else { [killed, answered] };
             let end = stored(Some(Outcome::Indeterminate));
-            vec![Seen::Opened(ID), Seen::Claimed(ID), challenged("c1"), first, second, end]
+            let seen = [Seen::Opened(ID), Seen::Claimed(ID), challenged("c1"), first, second, end];
+            seen.into_iter().chain(watched(Outcome::Indeterminate)).collect::<Vec<_>>()
         };
         assert_eq!(broken(&unknown(Point::CompletionInFlight, true)), [""; 0]);
         for (killed, answered_before) in

@@ -1,5 +1,5 @@
-//! What everybody outside the relay saw of one ceremony, in the order in which it was seen. The
-//! initiator, the phone and the FIDO2 server each write what they see; nobody decides here.
+//! What initiator, watchers, phone and FIDO2 server saw of one ceremony, in the order in which they
+//! saw it. Nothing is decided here.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,6 +9,8 @@ use fido_relay_proto::http::Status;
 use fido_relay_proto::{AttemptId, CeremonyId, Outcome};
 use tokio::sync::Notify;
 use tokio::time::timeout;
+
+use crate::watch::roads::{Road, Told};
 
 /// Nothing that a run waits for takes longer, also on a busy machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -36,6 +38,8 @@ pub(super) enum Seen {
     Begun { session: String, challenge: String },
     /// The FIDO2 server got an answer to a challenge, and said ok or never anything.
     Completed { session: String, challenge: String, said_ok: bool },
+    /// A watcher on this road got this event.
+    Watched(Road, Told),
     /// The relay was killed, at this step or at a moment of chance.
     Killed(Option<Point>),
     /// The relay serves again.
@@ -64,6 +68,14 @@ impl Recorder {
 
     pub(super) fn history(&self) -> Vec<Seen> {
         self.inner.seen.lock().unwrap().clone()
+    }
+
+    /// The last event that a watcher got on this road.
+    pub(super) fn last_watched(&self, road: Road) -> Option<Told> {
+        self.inner.seen.lock().unwrap().iter().rev().find_map(|seen| match seen {
+            Seen::Watched(on, told) if *on == road => Some(told.clone()),
+            _ => None,
+        })
     }
 
     /// Waits until something that fits was seen.

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use fido_relay::fault_point::Point;
 use fido_relay::security::random;
-use fido_relay::tasks::Tasks;
 use fido_relay_proto::{CeremonyId, Phase, RelayFrame};
 use fido_relay_rig::phone::Paired;
 use futures::future::join_all;
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use crate::simulation::number;
-use crate::support::agreeable::agreeable;
+use crate::support::accepting_server::accepting_server;
 use crate::support::child_relay::{ChildRelay, Home, pair};
 use crate::support::own_port::OwnPort;
 use crate::support::relay::Initiator;
@@ -74,7 +73,7 @@ impl User {
 
 #[tokio::test]
 async fn no_ended_ceremony_keeps_a_later_one_from_ringing_however_the_relay_was_killed() {
-    let (port, upstream, tasks) = (OwnPort::reserve(), agreeable(), Tasks::default());
+    let (port, upstream) = (OwnPort::reserve(), accepting_server());
     let home = Home::new(&[
         ("FIDO_RELAY_LISTEN", &port.address.to_string()),
         ("FIDO_RELAY_UPSTREAM__URL", &upstream.url()),
@@ -86,7 +85,7 @@ async fn no_ended_ceremony_keeps_a_later_one_from_ringing_however_the_relay_was_
     let key = home.api_key().await;
     let mut users: Vec<User> = Vec::new();
     for kill in 0..=number("LEAK_KILLS", KILLS) {
-        let mut relay = ChildRelay::start_by(home.command(&["serve"]), &tasks).await;
+        let mut relay = ChildRelay::start(&home).await;
         let bank = relay.initiator(&key);
         join_all(users.drain(..).map(|user| user.rings_next(&bank))).await;
         let opening = (0..USERS).map(|nth| User::opens(&bank, format!("user-{kill}-{nth}")));
@@ -95,19 +94,12 @@ async fn no_ended_ceremony_keeps_a_later_one_from_ringing_however_the_relay_was_
         if at_point {
             relay.kill().await;
             let mut armed = home.command(&["serve"]);
-            armed.env("FAULT_POINT", Point::Closed.name());
-            relay = ChildRelay::start_by(armed, &tasks).await;
+            relay = ChildRelay::start_by(armed.env("FAULT_POINT", Point::Closed.name())).await;
         }
         let ends = join_all(users.iter().map(|user| user.ends(&bank)));
         let moment = async {
             if at_point {
-                let said = || relay.written().contains("fault point reached");
-                let stands = async {
-                    while !said() {
-                        sleep(Duration::from_millis(1)).await;
-                    }
-                };
-                timeout(PATIENCE, stands).await.expect("the relay is at its point");
+                relay.prints("fault point reached").await;
             } else {
                 sleep(Duration::from_micros(random::below(LATEST))).await;
             }

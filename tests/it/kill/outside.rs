@@ -1,5 +1,5 @@
-//! Everybody outside the relay: the FIDO2 server that agrees and can be made to hold its word, the
-//! phone with a card, and the initiator. Each writes into the history what it sees.
+//! The actors outside the relay: a FIDO2 server that accepts everything and can withhold an answer,
+//! a phone with a card, an initiator, and its watchers. Each writes into the history what it sees.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,11 +10,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use fido_relay::fault_point::Point;
 use fido_relay::tasks::Tasks;
 use fido_relay_proto::device::{CardErrorCode, Challenge};
-use fido_relay_proto::http::{CeremonyView, OpenedCeremony, OpenedPairing, Status};
+use fido_relay_proto::http::{CeremonyView, OpenedCeremony, Status};
 use fido_relay_proto::{CeremonyId, CeremonyType};
 use fido_relay_rig::phone::{
-    self, Backoff, Card, Codes, DeviceKey, PairingClient, Phone, PhoneEvent, PullClient,
-    WakeChannel,
+    self, Backoff, Card, Codes, PairingClient, Phone, PhoneEvent, PullClient, WakeChannel,
 };
 use reqwest::StatusCode;
 use serde_json::value::RawValue;
@@ -23,10 +22,13 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::history::{PATIENCE, Recorder, Seen};
-use super::process::Place;
-use crate::support::agreeable::{agrees, is_completion};
-use crate::support::relay::http;
+use super::place::Place;
+use crate::support::accepting_server::{accepted_answer, is_completion};
+use crate::support::child_relay::pair;
+use crate::support::relay::{self, http};
 use crate::support::scripted_upstream::{Received, Reply, ScriptedUpstream};
+use crate::watch::roads::{Ended, Road, Told, Watching, told};
+use crate::webhooks::register;
 
 /// A FIDO2 server that agrees; at the two points in flight it never answers the first such call.
 pub(super) fn server(recorder: &Recorder, killed_at: Option<Point>) -> ScriptedUpstream {
@@ -34,7 +36,7 @@ pub(super) fn server(recorder: &Recorder, killed_at: Option<Point>) -> ScriptedU
     let held = AtomicBool::new(false);
     let holds = move |point| killed_at == Some(point) && !held.swap(true, Ordering::Relaxed);
     ScriptedUpstream::listening(move |number, request| {
-        let answer = agrees(number, request);
+        let answer = accepted_answer(number, request);
         let held = if is_completion(request) {
             let held = holds(Point::CompletionInFlight);
             recorder.write(completed(request, !held));
@@ -60,9 +62,9 @@ fn completed(request: &Received, said_ok: bool) -> Seen {
 }
 
 /// Signs nothing: the server that agrees looks at the challenge alone.
-struct PaperCard;
+struct StubCard;
 
-impl Card for PaperCard {
+impl Card for StubCard {
     fn sign(&self, challenge: &Challenge) -> Result<Box<RawValue>, CardErrorCode> {
         let client_data =
             json!({ "challenge": challenge.challenge, "origin": challenge.origin }).to_string();
@@ -76,48 +78,35 @@ impl Card for PaperCard {
     }
 }
 
-/// The initiator's backend.
-#[derive(Debug)]
+/// The initiator's backend, and its watchers.
 pub(super) struct Initiator {
-    url: String,
-    key: String,
-    http: reqwest::Client,
+    backend: relay::Initiator,
     recorder: Recorder,
 }
 
 impl Initiator {
     pub(super) fn new(place: &Place, key: String, recorder: &Recorder) -> Self {
-        Self { url: place.url(), key, http: http(), recorder: recorder.clone() }
+        let backend = relay::Initiator { url: place.url(), key, http: http() };
+        Self { backend, recorder: recorder.clone() }
     }
 
     /// The same backend without the connections to the relay that was killed.
     pub(super) fn again(self) -> Self {
-        Self { http: http(), ..self }
+        Self { backend: relay::Initiator { http: http(), ..self.backend }, ..self }
     }
 
     /// Registers its webhook endpoint.
     pub(super) async fn has_webhooks(&self, endpoint: &str) {
-        let url = format!("{}/v1/webhooks", self.url);
-        let asked = self.http.post(url).bearer_auth(&self.key).json(&json!({ "url": endpoint }));
-        assert_eq!(asked.send().await.unwrap().status(), StatusCode::CREATED);
+        register(&self.backend, &json!({ "url": endpoint })).await;
     }
 
     /// Pairs Ada's phone, which from now on holds its socket over every kill, or sleeps.
     pub(super) async fn phone(&self, tasks: &Tasks, sleeps: bool) -> Codes {
-        let pairing = self
-            .http
-            .post(format!("{}/v1/pairings", self.url))
-            .bearer_auth(&self.key)
-            .json(&json!({ "username": "ada" }))
-            .send();
-        let pairing: OpenedPairing = pairing.await.unwrap().json().await.unwrap();
-        let key = DeviceKey::generate().unwrap();
-        let url = self.url.parse().unwrap();
-        let paired = phone::pair(&url, &pairing.pairing_token, None, key).await.unwrap();
+        let (paired, _) = pair(&self.backend, "ada").await;
         let codes = Codes::default();
         let recorder = self.recorder.clone();
         let pace = Backoff { base: Duration::from_millis(50), cap: Duration::from_millis(200) };
-        let phone = Phone::new(paired, Arc::new(PaperCard), Arc::new(codes.clone()));
+        let phone = Phone::new(paired, Arc::new(StubCard), Arc::new(codes.clone()));
         let phone = if sleeps {
             let subscription =
                 phone::PushReceiver::listen(tasks).await.unwrap().subscribe().unwrap();
@@ -148,10 +137,10 @@ impl Initiator {
             let fields = json!([{ "label": "To", "value": "Grace" }]);
             body["transaction"] = json!({ "title": "Payment", "fields": fields });
         }
-        let response = self
-            .http
-            .post(format!("{}/v1/ceremonies", self.url))
-            .bearer_auth(&self.key)
+        let relay::Initiator { url, key, http } = &self.backend;
+        let response = http
+            .post(format!("{url}/v1/ceremonies"))
+            .bearer_auth(key)
             .header("Idempotency-Key", "the one order")
             .json(&body)
             .send();
@@ -165,10 +154,11 @@ impl Initiator {
     /// Follows the ceremony, long poll after long poll, until it ends, is not found, or the relay
     /// is gone.
     pub(super) async fn follow(&self, id: CeremonyId) {
+        let relay::Initiator { url, key, http } = &self.backend;
         let mut since = 0;
         loop {
-            let url = format!("{}/v1/ceremonies/{id}?wait=30&since={since}", self.url);
-            let asked = self.http.get(url).bearer_auth(&self.key).send().await;
+            let url = format!("{url}/v1/ceremonies/{id}?wait=30&since={since}");
+            let asked = http.get(url).bearer_auth(key).send().await;
             let Ok(response) = asked else { return };
             if response.status() == StatusCode::NOT_FOUND {
                 self.recorder.write(Seen::Read(id, None));
@@ -181,6 +171,29 @@ impl Initiator {
             }
             since = view.seq;
         }
+    }
+}
+
+impl Initiator {
+    /// Watches the ceremony on this road from where it was seen last, until it ends or the relay is
+    /// gone.
+    pub(super) async fn watch(&self, road: Road, id: CeremonyId) {
+        let mut last = self.recorder.last_watched(road);
+        let since = last.as_ref().map_or(0, |(seq, ..)| *seq);
+        let (backend, key) = (&self.backend, &self.backend.key);
+        let is_over =
+            |last: &Option<Told>| last.as_ref().is_some_and(|(_, _, _, end)| end.is_some());
+        if is_over(&last) {
+            return;
+        }
+        let watching = Watching::try_after(since, road, backend, id, key).await;
+        let Some(mut watching) = watching else { return };
+        while let Some(event) = watching.next().await {
+            let event = told(&event);
+            self.recorder.write(Seen::Watched(road, event.clone()));
+            last = Some(event);
+        }
+        assert!(is_over(&last) || watching.ended() == Some(Ended::Broken), "{road:?} just ended");
     }
 }
 

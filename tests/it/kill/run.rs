@@ -7,13 +7,16 @@ use fido_relay::tasks::Tasks;
 use fido_relay_proto::http::Status;
 use fido_relay_proto::{CeremonyId, CeremonyType};
 use fido_relay_rig::phone::Codes;
+use futures::future::join_all;
 use tokio::time::sleep;
 
 use super::history::{Recorder, Seen};
 use super::outside::{self, Initiator};
-use super::process::{Place, RelayProcess};
+use super::place::Place;
+use crate::support::child_relay::ChildRelay;
 #[cfg(target_os = "linux")]
 use crate::support::kernel;
+use crate::watch::roads::Road;
 
 /// When a relay is killed.
 #[derive(Clone, Copy, Debug)]
@@ -44,13 +47,9 @@ pub(super) struct Run {
 
 impl Run {
     /// Each relay that is started is killed once; the one after the last kill lives.
-    pub(super) fn new(ceremony_type: CeremonyType, kills: Vec<Kill>) -> Self {
-        Self { ceremony_type, kills, sleeps: false, recorder: Recorder::default() }
-    }
-
-    /// The same with a phone that holds no socket: it is woken, and pulls.
-    pub(super) fn asleep(self) -> Self {
-        Self { sleeps: true, ..self }
+    /// A phone that `sleeps` holds no socket: it is woken, and pulls.
+    pub(super) fn new(ceremony_type: CeremonyType, kills: Vec<Kill>, sleeps: bool) -> Self {
+        Self { ceremony_type, kills, sleeps, recorder: Recorder::default() }
     }
 
     /// Plays it and gives everything that was seen.
@@ -58,9 +57,10 @@ impl Run {
         let tasks = Tasks::default();
         let first = self.kills.first().and_then(|kill| kill.point());
         let server = outside::server(&self.recorder, first);
-        let place = Place::new().await;
-        let mut initiator = Initiator::new(&place, place.api_key().await, &self.recorder);
-        let mut relay = RelayProcess::start(&place, &server.url(), first, &tasks).await;
+        let place = Place::new(&server.url()).await;
+        let key = place.home.api_key().await;
+        let mut initiator = Initiator::new(&place, key, &self.recorder);
+        let mut relay = place.start(first).await;
         initiator.has_webhooks(&place.webhook_url()).await;
         let codes = initiator.phone(&tasks, self.sleeps).await;
         let mut opened = None;
@@ -69,7 +69,7 @@ impl Run {
             tokio::join!(ceremony, self.kill(*kill, relay));
             self.recorder.write(Seen::Killed(kill.point()));
             let next = self.kills.get(nth + 1).and_then(|kill| kill.point());
-            relay = RelayProcess::start(&place, &server.url(), next, &tasks).await;
+            relay = place.start(next).await;
             self.recorder.write(Seen::Restarted);
             initiator = initiator.again();
         }
@@ -109,16 +109,17 @@ impl Run {
             }
         }
         if let Some(id) = opened {
-            initiator.follow(*id).await;
+            let watchers = join_all(Road::ALL.map(|road| initiator.watch(road, *id)));
+            tokio::join!(initiator.follow(*id), watchers);
         }
     }
 
     /// Kills the relay when its time has come.
-    async fn kill(&self, kill: Kill, mut relay: RelayProcess) {
+    async fn kill(&self, kill: Kill, mut relay: ChildRelay) {
         match kill {
             Kill::After(moment) => sleep(moment).await,
             Kill::At(point) => {
-                relay.at(point).await;
+                relay.prints(&format!("fault point reached: {}", point.name())).await;
                 self.arrives(point).await;
             }
         }

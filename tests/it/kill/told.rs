@@ -8,7 +8,6 @@ use std::time::Duration;
 use fido_relay::ports::{Bucket, Store as _};
 use fido_relay::security::random;
 use fido_relay::serve::DataDirectory;
-use fido_relay::tasks::Tasks;
 use fido_relay_proto::CeremonyId;
 use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
@@ -16,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::audit;
 use crate::simulation::number;
-use crate::support::agreeable::agreeable;
+use crate::support::accepting_server::accepting_server;
 use crate::support::child_relay::{ChildRelay, Home};
 use crate::support::own_port::OwnPort;
 use crate::support::relay::Initiator;
@@ -52,7 +51,7 @@ async fn stored(home: &Home) -> Vec<CeremonyId> {
 #[tokio::test]
 async fn each_end_is_told_under_one_id_and_logged_once_however_the_relay_was_killed() {
     let (kills, ends_each) = (number("TOLD_KILLS", KILLS), number("TOLD_ENDS", ENDS));
-    let (port, upstream, tasks) = (OwnPort::reserve(), agreeable(), Tasks::default());
+    let (port, upstream) = (OwnPort::reserve(), accepting_server());
     let receiver = Receiver::start().await;
     let (listen, url) = (port.address.to_string(), upstream.url());
     let mut variables = vec![
@@ -66,7 +65,7 @@ async fn each_end_is_told_under_one_id_and_logged_once_however_the_relay_was_kil
     let home = Home::new(&variables);
     let key = home.api_key().await;
     for kill in 0..kills {
-        let relay = ChildRelay::start(&home, &tasks).await;
+        let relay = ChildRelay::start(&home).await;
         let bank = relay.initiator(&key);
         if kill == 0 {
             let made = bank
@@ -92,7 +91,7 @@ async fn each_end_is_told_under_one_id_and_logged_once_however_the_relay_was_kil
         relay.kill().await;
     }
     let stored = stored(&home).await;
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let relay = ChildRelay::start(&home).await;
     let bank = relay.initiator(&key);
     // What was opened and not cancelled ends now.
     for id in &stored {
@@ -119,8 +118,8 @@ async fn each_end_is_told_under_one_id_and_logged_once_however_the_relay_was_kil
         assert!(stored.contains(&id.parse::<CeremonyId>().unwrap()), "{id} is not stored");
     }
     relay.kill().await;
-    let relay = ChildRelay::start(&home, &tasks).await;
-    relay.ended_by_signal("TERM").await;
+    let relay = ChildRelay::start(&home).await;
+    relay.stop().await;
     let mut closed: BTreeMap<String, u32> = BTreeMap::new();
     for line in audit::lines(&home.data_dir().join("audit")) {
         let entry: Value = serde_json::from_str(&line).unwrap();

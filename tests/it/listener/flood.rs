@@ -20,7 +20,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use crate::support::agreeable::{CREDENTIAL, agreeable};
+use crate::support::accepting_server::{CREDENTIAL, accepting_server};
 use crate::support::child_relay::{self, ChildRelay, Home};
 #[cfg(target_os = "linux")]
 use crate::support::kernel;
@@ -181,7 +181,7 @@ fn allow_open_files() {
 #[ignore = "compares times: `./check` runs it with nothing beside it"]
 async fn ten_thousand_who_never_come_to_the_point_are_gone_and_nobody_waits_for_them() {
     allow_open_files();
-    let upstream = agreeable();
+    let upstream = accepting_server();
     let url = upstream.url();
     let home = Home::new(&[
         ("FIDO_RELAY_UPSTREAM__URL", &url),
@@ -195,7 +195,7 @@ async fn ten_thousand_who_never_come_to_the_point_are_gone_and_nobody_waits_for_
     ]);
     let key = home.api_key().await;
     let tasks = Tasks::default();
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let relay = ChildRelay::start(&home).await;
     let mut people = People::with_phones(relay.initiator(&key)).await;
     let calm = people.window().await.max(people.window().await);
     #[cfg(target_os = "linux")]

@@ -7,13 +7,13 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::{PATIENCE, asks, from, is_turned_away};
+use crate::support::fixture::Fixture;
 use crate::support::raw_socket::{RawSocket, UPGRADE};
 use crate::support::relay::{Initiator, TestRelay};
-use crate::support::scene::Scene;
 
 #[tokio::test]
 async fn strangers_of_one_address_have_so_many_connections_and_known_phones_none_of_them() {
-    let scene = Scene::set_with(|config| {
+    let fixture = Fixture::with(|config| {
         config.limits.listener.connections_per_ip = 3;
         // No stranger is old enough to make room.
         config.limits.listener.eviction_age = Duration::from_secs(600);
@@ -21,12 +21,12 @@ async fn strangers_of_one_address_have_so_many_connections_and_known_phones_none
         config.limits.accept_to_auth = Duration::from_secs(60);
     })
     .await;
-    let url = scene.relay.url();
+    let url = fixture.relay.url();
     let here = [127, 0, 0, 7];
     // Five phones in turn, each of which has authenticated.
     let mut phones = Vec::new();
     for username in ["b1", "b2", "b3", "b4", "b5"] {
-        let paired = scene.relay.pair(&scene.initiator, username).await;
+        let paired = fixture.relay.pair(&fixture.initiator, username).await;
         let mut phone = from(here, &url).await;
         assert_eq!(asks(&mut phone, "/v1/device/socket", &UPGRADE).await.status, 101);
         phone.authenticates(&paired).await;
@@ -45,16 +45,16 @@ async fn strangers_of_one_address_have_so_many_connections_and_known_phones_none
     // Their places come back, as soon as the relay has noticed.
     let waiting = async { while is_turned_away(&mut from(here, &url).await).await {} };
     timeout(PATIENCE, waiting).await.expect("a place is free again");
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 #[tokio::test]
 async fn who_connects_too_often_is_turned_away_and_nobody_else() {
-    let scene = Scene::set_with(|config| {
+    let fixture = Fixture::with(|config| {
         config.limits.listener.handshakes_per_s_per_ip = 2;
     })
     .await;
-    let url = scene.relay.url();
+    let url = fixture.relay.url();
     let mut away = 0;
     for _ in 0..60 {
         away += usize::from(is_turned_away(&mut from([127, 0, 0, 9], &url).await).await);
@@ -63,7 +63,7 @@ async fn who_connects_too_often_is_turned_away_and_nobody_else() {
     assert!(away > 0, "all 60 came in");
     let mut other = from([127, 0, 0, 10], &url).await;
     assert_eq!(asks(&mut other, "/healthz", &[]).await.status, 200);
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 /// New things are refused, everything else goes on.
@@ -92,26 +92,26 @@ async fn nothing_new_but_all_the_rest(initiator: &Initiator) {
 
 #[tokio::test]
 async fn with_nearly_all_connections_taken_nothing_new_begins_and_the_rest_goes_on() {
-    let scene = Scene::set_with(|config| {
+    let fixture = Fixture::with(|config| {
         config.limits.listener.connections_per_node = 40;
         config.limits.headers = Duration::from_secs(60);
         config.limits.accept_to_auth = Duration::from_secs(60);
     })
     .await;
     let mut crowd = Vec::new();
-    let key = format!("Bearer {}", scene.initiator.key);
+    let key = format!("Bearer {}", fixture.initiator.key);
     for _ in 0..36 {
-        let mut client = from([127, 0, 0, 11], &scene.relay.url()).await;
+        let mut client = from([127, 0, 0, 11], &fixture.relay.url()).await;
         let head = asks(&mut client, "/v1/clients/self", &[("Authorization", &key)]).await;
         assert_eq!(head.status, 200, "a client that has authenticated makes no room");
         crowd.push(client);
     }
-    nothing_new_but_all_the_rest(&scene.initiator).await;
-    assert_eq!(scene.initiator.read(scene.open.id).await.id, scene.open.id);
+    nothing_new_but_all_the_rest(&fixture.initiator).await;
+    assert_eq!(fixture.initiator.read(fixture.open.id).await.id, fixture.open.id);
     drop(crowd);
     let new = json!({ "type": "authentication", "username": "ada" });
     let calm =
-        async { while scene.initiator.post("/v1/ceremonies", &new).await.status() == 503 {} };
+        async { while fixture.initiator.post("/v1/ceremonies", &new).await.status() == 503 {} };
     timeout(PATIENCE, calm).await.expect("it begins again");
 }
 
@@ -130,7 +130,7 @@ async fn with_memory_short_nothing_new_begins_and_the_rest_goes_on() {
 
 #[tokio::test]
 async fn a_crowd_of_connections_makes_room_for_whoever_comes_from_elsewhere() {
-    let scene = Scene::set_with(|config| {
+    let fixture = Fixture::with(|config| {
         config.limits.listener.connections_per_node = 20;
         config.limits.listener.eviction_age = Duration::from_secs(600);
         config.limits.headers = Duration::from_secs(60);
@@ -140,24 +140,24 @@ async fn a_crowd_of_connections_makes_room_for_whoever_comes_from_elsewhere() {
     .await;
     let mut crowd = Vec::new();
     for _ in 0..30 {
-        crowd.push(from([127, 0, 12, 1], &scene.relay.url()).await);
+        crowd.push(from([127, 0, 12, 1], &fixture.relay.url()).await);
     }
     // A flood displaces its own connections: a phone and a backend get in.
-    scene.the_open_ceremony_still_completes().await;
-    scene.initiator.open(&json!({ "type": "authentication", "username": "ada" })).await;
-    assert!(super::refused(&scene.relay, "evicted").await > 0.0);
-    assert_eq!(super::refused(&scene.relay, "pressure_connections").await, 0.0);
+    fixture.open_ceremony_completes().await;
+    fixture.initiator.open(&json!({ "type": "authentication", "username": "ada" })).await;
+    assert!(super::refused(&fixture.relay, "evicted").await > 0.0);
+    assert_eq!(super::refused(&fixture.relay, "pressure_connections").await, 0.0);
 }
 
 #[tokio::test]
 async fn strangers_sockets_make_room_for_phones_from_elsewhere() {
-    let scene = Scene::set_with(|config| {
+    let fixture = Fixture::with(|config| {
         config.limits.unauthenticated_per_node = 8;
         config.limits.listener.eviction_age = Duration::from_secs(600);
         config.limits.accept_to_auth = Duration::from_secs(60);
     })
     .await;
-    let url = scene.relay.url();
+    let url = fixture.relay.url();
     let mut crowd = Vec::new();
     for number in 0..8 {
         let mut socket = from([127, 0, 13, 1 + number % 4], &url).await;
@@ -171,22 +171,22 @@ async fn strangers_sockets_make_room_for_phones_from_elsewhere() {
     timeout(PATIENCE, ninth.hung_up()).await.expect("it does not stay without a socket");
     let mut phone = from([127, 0, 14, 1], &url).await;
     assert_eq!(asks(&mut phone, "/v1/device/socket", &UPGRADE).await.status, 101);
-    phone.authenticates(&scene.ada).await;
+    phone.authenticates(&fixture.ada).await;
     timeout(PATIENCE, crowd[0].hung_up()).await.expect("the oldest made room");
     assert!(!crowd[1].is_over(), "and no other");
 }
 
 #[tokio::test]
 async fn a_ticket_takes_no_connection_out_of_its_addresss_count() {
-    let scene = Scene::set_with(|config| {
+    let fixture = Fixture::with(|config| {
         config.limits.listener.connections_per_ip = 3;
         config.limits.listener.eviction_age = Duration::from_secs(600);
         config.limits.headers = Duration::from_secs(60);
     })
     .await;
-    let (url, here) = (scene.relay.url(), [127, 0, 0, 15]);
-    let path = format!("/v1/ceremonies/{}/events", scene.open.id);
-    let bearer = format!("Bearer {}", scene.open.ticket);
+    let (url, here) = (fixture.relay.url(), [127, 0, 0, 15]);
+    let path = format!("/v1/ceremonies/{}/events", fixture.open.id);
+    let bearer = format!("Bearer {}", fixture.open.ticket);
     let mut pages = Vec::new();
     for _ in 0..3 {
         let mut page = from(here, &url).await;

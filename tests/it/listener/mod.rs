@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::support::figures::Figures;
+use crate::support::metric_samples::MetricSamples;
 use crate::support::raw_socket::{Head, RawSocket};
 use crate::support::relay::{TestRelay, http};
 
@@ -51,5 +51,5 @@ async fn is_turned_away(socket: &mut RawSocket) -> bool {
 async fn refused(relay: &TestRelay, what: &str) -> f64 {
     let address = relay.running.admin_address().unwrap();
     let text = http().get(format!("http://{address}/metrics")).send().await.unwrap().text().await;
-    Figures::read(&text.unwrap()).sum("fido_relay_refused_total", &[("what", what)])
+    MetricSamples::read(&text.unwrap()).sum("fido_relay_refused_total", &[("what", what)])
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use fido_relay::tasks::Tasks;
+use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::time::{Duration, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::client::Resumption;
@@ -55,18 +55,6 @@ async fn answers(stream: &mut TlsStream<TcpStream>) -> bool {
     answer[..read].starts_with(b"HTTP/1.1 200")
 }
 
-/// Waits until the relay has written this for the `count`th time.
-async fn wrote(relay: &ChildRelay, text: &str, count: usize) {
-    let mut pace = tokio::time::interval(Duration::from_millis(20));
-    let waiting = async {
-        while relay.written().matches(text).count() < count {
-            pace.tick().await;
-        }
-    };
-    let found = timeout(PATIENCE, waiting).await;
-    found.unwrap_or_else(|_| panic!("{text} is not in {}", relay.written()));
-}
-
 #[tokio::test]
 async fn a_new_certificate_serves_without_a_restart_and_a_bad_one_never_does() {
     let authority = Authority::new();
@@ -86,8 +74,7 @@ async fn a_new_certificate_serves_without_a_restart_and_a_bad_one_never_does() {
         ("FIDO_RELAY_LIMITS__HANDSHAKES_PER_S_PER_IP", "10000".to_owned()),
     ];
     let mut home = Home::new(&variables.each_ref().map(|(name, value)| (*name, value.as_str())));
-    let tasks = Tasks::default();
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let relay = ChildRelay::start(&home).await;
     let caller = Caller::new(&authority, relay.url());
     let mut standing = caller.connect().await;
     assert!(answers(&mut standing).await);
@@ -95,8 +82,8 @@ async fn a_new_certificate_serves_without_a_restart_and_a_bad_one_never_does() {
 
     // By signal.
     put((&second.0, &second.1));
-    relay.signal("HUP").await;
-    wrote(&relay, "a new certificate serves", 1).await;
+    relay.signal(Signal::HUP);
+    relay.logged("new TLS certificate in use", 1).await;
     assert!(caller.is_served(&second.0).await);
     assert!(answers(&mut standing).await, "a connection that stands is not touched");
 
@@ -111,8 +98,8 @@ async fn a_new_certificate_serves_without_a_restart_and_a_bad_one_never_does() {
     ];
     for (nth, pair) in bad.into_iter().enumerate() {
         put(pair);
-        relay.signal("HUP").await;
-        wrote(&relay, "the new certificate is refused, the old one stays", nth + 1).await;
+        relay.signal(Signal::HUP);
+        relay.logged("the new TLS certificate cannot be used: the old one stays", nth + 1).await;
         assert!(caller.is_served(&second.0).await);
     }
     assert!(relay.written().contains("ERROR"), "an operator is told");
@@ -122,20 +109,20 @@ async fn a_new_certificate_serves_without_a_restart_and_a_bad_one_never_does() {
     // By the files themselves.
     put((&second.0, &second.1));
     home.set("FIDO_RELAY_TLS__RELOAD_S", "1");
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let relay = ChildRelay::start(&home).await;
     let caller = Caller::new(&authority, relay.url());
     assert!(caller.is_served(&second.0).await);
     put((&third.0, &third.1));
-    wrote(&relay, "a new certificate serves", 1).await;
+    relay.logged("new TLS certificate in use", 1).await;
     assert!(caller.is_served(&third.0).await);
     relay.kill().await;
 }
 
 #[tokio::test]
 async fn a_hangup_signal_without_tls_stops_nothing() {
-    let (home, tasks) = (Home::new(&[]), Tasks::default());
-    let relay = ChildRelay::start(&home, &tasks).await;
-    relay.signal("HUP").await;
+    let home = Home::new(&[]);
+    let relay = ChildRelay::start(&home).await;
+    relay.signal(Signal::HUP);
     // A process that the signal ends is gone before this one is served in order.
-    relay.ended_by_signal("TERM").await;
+    relay.stop().await;
 }

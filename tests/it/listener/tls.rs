@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fido_relay::config::{Config, TlsConfig};
 use fido_relay_proto::Outcome;
-use fido_relay_proto::http::{OpenedPairing, Status};
+use fido_relay_proto::http::Status;
 use fido_relay_rig::phone::wire::Socket;
 use fido_relay_rig::phone::{Codes, DeviceKey, PairingClient, Phone, PhoneEvent};
 use fido_relay_rig::softcard::SoftCard;
@@ -45,8 +45,7 @@ async fn a_phone_and_a_backend_come_to_the_end_over_tls_of_the_relays_own() {
     assert!(relay.url().starts_with("https://localhost:"), "{}", relay.url());
     let http = authority.http().build().unwrap();
     let initiator = Initiator { http, ..relay.initiator().await };
-    let order = json!({ "username": "ada" });
-    let pairing: OpenedPairing = initiator.post("/v1/pairings", &order).await.json().await.unwrap();
+    let pairing = initiator.pairing("ada").await;
     let (url, key) = (relay.url().parse().unwrap(), DeviceKey::generate().unwrap());
     let client = PairingClient::trusting(&authority.roots()).unwrap();
     let paired = client.pair(&url, &pairing.pairing_token, None, key).await.unwrap();
@@ -119,35 +118,39 @@ async fn doctor_and_health_know_the_certificate() {
         ("FIDO_RELAY_TLS__KEY_FILE", path("key.pem")),
     ];
     let mut home = Home::new(&variables.each_ref().map(|(name, value)| (*name, value.as_str())));
-    let tasks = fido_relay::tasks::Tasks::default();
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let relay = ChildRelay::start(&home).await;
     let listen = relay.url().replace("http://", "");
     home.set("FIDO_RELAY_LISTEN", &listen);
-    let told = home.told_by(&["health"]).await;
+    let told = home.run(&["health"]).await.text();
     assert_eq!(told, "", "it is alive");
     relay.kill().await;
-    let told = home.told_by(&["health"]).await;
+    let told = home.run(&["health"]).await.text();
     assert!(told.contains("no relay answers"), "{told}");
 
     let ails = async |home: &Home, wrong: &str, remedy: &str| {
-        let told = home.told_by(&["doctor"]).await;
+        let told = home.run(&["doctor"]).await.text();
         let (_, rest) = told.split_once(wrong).unwrap_or_else(|| panic!("{wrong} not in {told}"));
         let advice = rest.split("→ ").nth(1).unwrap_or_default();
         assert!(advice.contains(remedy), "{remedy} is not advised: {told}");
     };
-    let told = home.told_by(&["doctor"]).await;
-    assert!(told.contains("and its key fit; good for"), "{told}");
-    assert!(told.contains("it is a certificate for 127.0.0.1"), "{told}");
+    let told = home.run(&["doctor"]).await.text();
+    assert!(told.contains("and its key match; valid for"), "{told}");
+    assert!(told.contains("the certificate covers 127.0.0.1"), "{told}");
     home.set("FIDO_RELAY_PUBLIC_URL", "https://relay.example.com");
-    ails(&home, "it is no certificate for relay.example.com", "get one for that name").await;
+    ails(
+        &home,
+        "the certificate does not cover relay.example.com",
+        "get a certificate for that name",
+    )
+    .await;
     put(directory.path(), "key.pem", &authority.pair().1);
-    ails(&home, "is not that of the certificate", "the key that the certificate was made").await;
+    ails(&home, "is not that of the certificate", "name the private key of this certificate").await;
     put(directory.path(), "cert.pem", &authority.pair_until(2001).0);
     ails(&home, "it ended at", "renew the certificate").await;
     put(directory.path(), "cert.pem", "nothing of the kind");
     ails(&home, "holds no certificate that can be used", "as PEM").await;
     std::fs::remove_file(directory.path().join("cert.pem")).unwrap();
     ails(&home, "cannot be read", "correct the path").await;
-    let told = home.told_by(&["serve"]).await;
+    let told = home.run(&["serve"]).await.text();
     assert!(told.contains("tls: ") && told.contains("cannot be read"), "{told}");
 }

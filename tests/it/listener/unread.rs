@@ -16,9 +16,9 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use super::http2::{DATA, HEADERS, Peer, RST_STREAM};
 use super::{PATIENCE, refused};
 use crate::support::authority::{Authority, put};
+use crate::support::fixture::Fixture;
 use crate::support::kernel::{Side, at_port, becomes, port_of};
 use crate::support::relay::{TestRelay, http};
-use crate::support::scene::Scene;
 
 const UNREAD: Duration = Duration::from_secs(1);
 const DOCUMENT: &[u8] = b"GET /openapi.json HTTP/1.1\r\nHost: relay\r\n\r\n";
@@ -45,15 +45,15 @@ fn with(ip: [u8; 4], port: u16) -> Vec<Side> {
 #[tokio::test]
 async fn two_hundred_connections_that_read_nothing_pin_little_and_are_gone() {
     const CROWD: usize = 195;
-    let scene = Scene::set_with(|config| {
+    let fixture = Fixture::with(|config| {
         short(config);
         config.limits.listener.connections_per_ip = 200;
     })
     .await;
-    let (ip, port) = ([127, 0, 20, 1], port_of(&scene.relay.url()));
-    let tasks = scene.relay.running.tasks();
+    let (ip, port) = ([127, 0, 20, 1], port_of(&fixture.relay.url()));
+    let tasks = fixture.relay.running.tasks();
     // The document is made once, before any connection is measured.
-    assert_eq!(scene.initiator.get("/openapi.json").await.status(), 200);
+    assert_eq!(fixture.initiator.get("/openapi.json").await.status(), 200);
     let before = tasks.alive();
     let began = Instant::now();
     let mut crowd = Vec::new();
@@ -72,12 +72,12 @@ async fn two_hundred_connections_that_read_nothing_pin_little_and_are_gone() {
             break;
         }
         // Everybody else is served meanwhile.
-        scene.initiator.open(&new).await;
+        fixture.initiator.open(&new).await;
         assert!(began.elapsed() < Duration::from_secs(15), "{} stand", sides.len());
     }
     assert!(most > CROWD / 2 && pinned > 1024 * 1024, "{most} stood at once with {pinned} bytes");
     assert!(pinned <= 20 * 1024 * 1024, "{pinned} bytes are pinned");
-    assert_eq!(refused(&scene.relay, "stalled").await, CROWD as f64);
+    assert_eq!(refused(&fixture.relay, "stalled").await, CROWD as f64);
     becomes("tasks", || tasks.alive(), |alive| *alive <= before).await;
     println!("{most} at once with {pinned} bytes, gone after {:?}", began.elapsed());
 }
@@ -186,17 +186,17 @@ async fn of_a_proxys_connection_the_stalled_stream_alone_is_reset() {
 
 #[tokio::test]
 async fn watchers_that_read_nothing_give_their_places_back() {
-    let scene = Scene::set_with(|config| {
+    let fixture = Fixture::with(|config| {
         short(config);
         config.limits.listener.answer = UNREAD;
     })
     .await;
-    let (ip, port) = ([127, 0, 25, 1], port_of(&scene.relay.url()));
-    let (id, ticket) = (scene.open.id, &scene.open.ticket);
+    let (ip, port) = ([127, 0, 25, 1], port_of(&fixture.relay.url()));
+    let (id, ticket) = (fixture.open.id, &fixture.open.ticket);
     let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
          Sec-WebSocket-Protocol: fido-relay.watch.v1\r\n";
-    let census = || scene.relay.running.relay().occupancy().watched;
+    let census = || fixture.relay.running.relay().occupancy().watched;
     // Answers that fill their receive buffers: what comes after them waits in the relay's kernel.
     let before = "GET /healthz HTTP/1.1\r\nHost: relay\r\n\r\n".repeat(32);
     let mut watchers = Vec::new();

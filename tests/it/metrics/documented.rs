@@ -10,7 +10,7 @@ use fido_relay_proto::{CeremonyId, DeviceId, TenantId};
 use serde_json::json;
 
 use super::{text, watched};
-use crate::support::figures::Figures;
+use crate::support::metric_samples::MetricSamples;
 use crate::support::relay::TestRelay;
 
 /// Metric → its label names, from the document.
@@ -99,7 +99,7 @@ pub(super) async fn eventful() -> String {
 #[tokio::test]
 async fn every_metric_stands_in_the_document_with_its_labels_and_none_besides() {
     let text = eventful().await;
-    let figures = Figures::read(&text);
+    let figures = MetricSamples::read(&text);
     let mut served = BTreeMap::new();
     for (shown, (sample, help)) in names(&text) {
         assert!(help.len() > 10, "{shown} says nothing of itself: {help}");

@@ -13,9 +13,9 @@ use fido_relay_rig::phone::PhoneEvent;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::support::figures::Figures;
-use crate::support::paper_relay::Switchable;
+use crate::support::metric_samples::MetricSamples;
 use crate::support::relay::{TestRelay, http};
+use crate::support::stub_relay::Switchable;
 
 /// A relay with an admin listener.
 async fn watched() -> TestRelay {
@@ -33,8 +33,8 @@ async fn text(relay: &TestRelay) -> String {
     answer.text().await.unwrap()
 }
 
-async fn figures(relay: &TestRelay) -> Figures {
-    Figures::read(&text(relay).await)
+async fn figures(relay: &TestRelay) -> MetricSamples {
+    MetricSamples::read(&text(relay).await)
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn answers_are_counted_by_route_and_code_and_nothing_of_a_caller_becomes_a
 
     let rendered = text(&relay).await;
     assert!(!rendered.contains("canary7Q"), "{rendered}");
-    let figures = Figures::read(&rendered);
+    let figures = MetricSamples::read(&rendered);
     let refused = |route: &str, code: &str| {
         figures.sum("fido_relay_http_refusals_total", &[("route", route), ("code", code)])
     };

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::support::figures::Figures;
+use crate::support::metric_samples::MetricSamples;
 
 /// Labels that Prometheus adds.
 const ADDED: [&str; 2] = ["job", "instance"];
@@ -70,7 +70,7 @@ fn is_named(name: &str) -> bool {
 
 #[tokio::test]
 async fn alerts_and_dashboard_ask_for_what_a_relay_serves() {
-    let figures = Figures::read(&super::documented::eventful().await);
+    let figures = MetricSamples::read(&super::documented::eventful().await);
     let mut served: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut values = BTreeSet::new();
     for sample in &figures.0 {

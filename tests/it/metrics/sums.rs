@@ -10,8 +10,8 @@ use fido_relay_proto::{AttemptId, DeviceId, NodeId, Reason, TenantId};
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use crate::support::figures::Figures;
-use crate::support::paper_relay::PaperRelay;
+use crate::support::metric_samples::MetricSamples;
+use crate::support::stub_relay::StubRelay;
 
 const DEVICE: DeviceId = DeviceId::from_bytes([1; 16]);
 
@@ -19,7 +19,7 @@ fn key(id: &str) -> CeremonyKey {
     CeremonyKey { tenant: TenantId::default(), id: id.parse().unwrap() }
 }
 
-async fn open(relay: &PaperRelay, kind: &str, binding: &str) -> String {
+async fn open(relay: &StubRelay, kind: &str, binding: &str) -> String {
     let mut order = json!({ "type": kind, "username": "ada", "binding": binding, "timeout_s": 60 });
     if kind == "approval" {
         order["transaction"] =
@@ -28,7 +28,7 @@ async fn open(relay: &PaperRelay, kind: &str, binding: &str) -> String {
     relay.open(&order).await.0
 }
 
-async fn answered(relay: &PaperRelay, id: &str) {
+async fn answered(relay: &StubRelay, id: &str) {
     let attempt = loop {
         let ceremony = relay.relay.ceremonies.load(&key(id)).await.unwrap().unwrap();
         if let State::Challenged(challenge) = &ceremony.state {
@@ -49,13 +49,13 @@ async fn answered(relay: &PaperRelay, id: &str) {
     }
 }
 
-fn figures(relay: &PaperRelay) -> Figures {
+fn figures(relay: &StubRelay) -> MetricSamples {
     let open = relay.relay.occupancy().open;
-    Figures::read(&relay.metrics.render(NodeGauges { open, ..NodeGauges::default() }))
+    MetricSamples::read(&relay.metrics.render(NodeGauges { open, ..NodeGauges::default() }))
 }
 
 #[track_caller]
-fn adds_up(figures: &Figures) {
+fn adds_up(figures: &MetricSamples) {
     let sum = |name: &str| figures.sum(&format!("fido_relay_ceremonies_{name}"), &[]);
     let (entered, left) = (sum("opened_total") + sum("taken_up_total"), sum("closed_total"));
     assert_eq!(entered, left + sum("open"));
@@ -63,7 +63,7 @@ fn adds_up(figures: &Figures) {
 
 #[tokio::test(start_paused = true)]
 async fn after_every_outcome_what_was_opened_is_closed_or_open() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let kinds = ["registration", "authentication", "approval"];
     for kind in kinds {
         // Succeeded, rejected, failed, and one that nobody learns of.

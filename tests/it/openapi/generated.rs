@@ -4,11 +4,10 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
+use crate::support::child::{self, ChildProcess};
 use crate::support::needs;
 use crate::support::relay::TestRelay;
 
@@ -53,13 +52,8 @@ impl Workshop {
     async fn step(&self, program: impl AsRef<OsStr>, arguments: impl AsRef<[&str]>) -> String {
         let arguments = arguments.as_ref();
         let mut step = Command::new(program);
-        step.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
-        step.env("RELAY", self.relay.url()).env("GOFLAGS", "-mod=mod").kill_on_drop(true);
-        let output = step.output().await.unwrap();
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {told}{error}");
-        told
+        step.args(arguments).current_dir(self.folder.path());
+        child::run(step.env("RELAY", self.relay.url()).env("GOFLAGS", "-mod=mod")).await.stdout()
     }
 
     /// Has openapi-generator make sources in `made`.
@@ -72,28 +66,15 @@ impl Workshop {
     async fn run(&self, program: impl AsRef<OsStr>, arguments: impl AsRef<[&str]>, who: &str) {
         let initiator = self.relay.initiator().await;
         let phone = self.relay.phone(&initiator, who).await;
-        let mut run = Command::new(program)
-            .args(arguments.as_ref())
-            .current_dir(self.folder.path())
-            .env("RELAY", self.relay.url())
-            .env("KEY", &initiator.key)
-            .env("WHO", who)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut screen = BufReader::new(run.stdout.take().unwrap()).lines();
-        let mut shown = String::new();
-        while let Some(line) = screen.next_line().await.unwrap() {
-            if let Some((id, code)) = line.split_once(' ').filter(|(id, _)| id.starts_with("cer_"))
-            {
-                phone.codes.provide(id.parse().unwrap(), code.to_owned());
-            }
-            shown = line;
-        }
-        assert!(run.wait().await.unwrap().success(), "{who}: {shown}");
-        assert_eq!(shown, SAYS, "{who}");
+        let mut run = Command::new(program);
+        run.args(arguments.as_ref()).current_dir(self.folder.path());
+        run.env("RELAY", self.relay.url()).env("KEY", &initiator.key).env("WHO", who);
+        let mut run = ChildProcess::start(&mut run);
+        let line = run.prints("cer_").await;
+        let (id, code) = line.split_once(' ').unwrap();
+        phone.codes.provide(format!("cer_{id}").parse().unwrap(), code.to_owned());
+        let shown = run.exit().await.stdout();
+        assert_eq!(shown.lines().last(), Some(SAYS), "{who}");
         phone.handle.stop();
     }
 }
@@ -105,21 +86,21 @@ struct Generators {
 }
 
 impl Generators {
-    fn installed() -> Option<Self> {
+    async fn installed() -> Option<Self> {
         let what = "clients that are generated from the OpenAPI document";
         let modules = "openapi_generator_cli, openapi_python_client, dateutil";
         let python = needs::python_with(modules, what)?;
         needs::javac(what)?;
         let find = "import openapi_generator_cli as found; print(found.__path__[0], end='')";
-        let folder = std::process::Command::new(&python).args(["-c", find]).output().unwrap();
-        let folder = String::from_utf8(folder.stdout).unwrap();
+        let folder = child::run(Command::new(&python).args(["-c", find])).await.stdout();
+        let folder = folder.trim_end();
         Some(Self { python, jar: format!("{folder}/openapi-generator.jar") })
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn generated_python_clients_open_wait_and_read_errors() {
-    let Some(Generators { python, jar }) = Generators::installed() else { return };
+    let Some(Generators { python, jar }) = Generators::installed().await else { return };
     let files = ["openapi_generator.py", "python_client.py", "python_client.yaml"];
     let workshop = Workshop::with(&files).await;
     let sources = format!("apis,{SOURCES}");
@@ -144,7 +125,7 @@ async fn generated_python_clients_open_wait_and_read_errors() {
 #[tokio::test(flavor = "multi_thread")]
 async fn generated_typescript_clients_open_wait_and_read_errors() {
     let what = "TypeScript clients that are generated from the OpenAPI document";
-    let Some(Generators { jar, .. }) = Generators::installed() else { return };
+    let Some(Generators { jar, .. }) = Generators::installed().await else { return };
     let Some(node) = needs::generated(what) else { return };
     let names = ["openapi_typescript", "orval", "openapi_generator"];
     let sources = names.map(|name| format!("{name}.ts"));
@@ -183,7 +164,7 @@ fn java_sources(folder: &Path, found: &mut Vec<String>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_generated_java_client_opens_waits_and_reads_errors() {
-    let Some(Generators { jar, .. }) = Generators::installed() else { return };
+    let Some(Generators { jar, .. }) = Generators::installed().await else { return };
     let workshop =
         Workshop::with(&["java/Main.java", "java/javax/annotation/Generated.java"]).await;
     let options = "openApiNullable=false,useJakartaEe=false,hideGenerationTimestamp=true";
@@ -205,7 +186,7 @@ async fn a_generated_go_client_opens_waits_and_reads_errors() {
     let Some(go) = needs::go("a Go client that is generated from the OpenAPI document") else {
         return;
     };
-    let Some(Generators { jar, .. }) = Generators::installed() else { return };
+    let Some(Generators { jar, .. }) = Generators::installed().await else { return };
     let files = ["go.mod", "main.go", "oauth2/go.mod", "oauth2/oauth2.go"];
     let files = files.map(|file| format!("go/{file}"));
     let workshop = Workshop::with(&files.each_ref().map(|file| &**file)).await;

@@ -1,5 +1,5 @@
-//! The OpenAPI document is what the relay does: the official validator takes it, linters have nothing against it, what generators make of it works, schemathesis finds no
-//! answer that is not in it, and neither does any other test.
+//! The OpenAPI document is what the relay does: validator and linters accept it, generated clients
+//! work, and neither schemathesis nor any other test gets an answer that it does not have.
 
 pub(crate) mod documented;
 mod fuzzed;
@@ -9,6 +9,7 @@ mod linted;
 use reqwest::Method;
 use serde_json::Value;
 
+use crate::support::child::{fido_relay, run};
 use crate::support::relay::{TestRelay, http};
 
 #[tokio::test]
@@ -66,9 +67,6 @@ async fn the_command_prints_what_the_relay_serves() {
         (&["schema"][..], fido_relay::schema::openapi::document()),
         (&["schema", "asyncapi"], fido_relay::schema::asyncapi::document()),
     ] {
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_fido-relay"));
-        let output = command.args(arguments).output().await.unwrap();
-        assert!(output.status.success(), "{arguments:?}");
-        assert_eq!(serde_json::from_slice::<Value>(&output.stdout).unwrap(), expected);
+        assert_eq!(run(&mut fido_relay(arguments)).await.json(), expected);
     }
 }

@@ -12,7 +12,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{phone, relay};
-use crate::support::acts::events;
+use crate::support::actions::events;
 use crate::support::pull_phone::PullPhone;
 use crate::support::relay::TestRelay;
 use crate::support::wire_phone::WirePhone;

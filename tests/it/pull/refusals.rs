@@ -8,9 +8,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{fast, opens, phone, relay};
-use crate::support::paper_relay::Switchable;
 use crate::support::pull_phone::LOOK;
 use crate::support::relay::{TestRelay, http};
+use crate::support::stub_relay::Switchable;
 
 #[tokio::test]
 async fn without_its_store_the_relay_lets_nobody_in_and_says_when_to_come_back() {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fido_relay::security::random;
 use fido_relay_proto::DeviceId;
 use fido_relay_proto::http::{PushService, PushTarget};
 use serde_json::json;
@@ -14,16 +13,15 @@ use serde_json::json;
 use super::far::{Far, Received};
 use super::scene::{PROJECT, Scene, TEXT, apns_target, fcm_target, target};
 use super::webpush::{AUTH, POINT};
-use crate::support::acts::add_device;
-use crate::support::handset::a_device;
+use crate::support::actions::{add_device, device};
+use crate::support::child::ChildProcess;
 use crate::support::needs;
-use crate::support::program::Program;
 use crate::support::relay::TestRelay;
 
 const USER: &str = "canary-user@harbour.example";
 
 async fn pair(relay: &TestRelay, push: PushTarget) -> DeviceId {
-    let mut device = a_device(DeviceId::from_bytes(random::bytes()), USER);
+    let mut device = device(USER);
     device.push = Some(push);
     add_device(&*relay.running.relay().dependencies().store, &device).await;
     device.id
@@ -43,8 +41,11 @@ async fn no_byte_for_a_push_service_tells_of_the_ceremony() {
     })
     .await;
     let python = needs::python_with("http_ece", "what a Web Push message says");
-    let mut library = python.map(|python| Program::start(&python, "tests/push/decrypt.py"));
-    let keys = library.as_mut().map(|library| library.ask(&json!({})));
+    let mut library = python.map(|python| ChildProcess::script(&python, "tests/push/decrypt.py"));
+    let keys = match &mut library {
+        Some(library) => Some(library.asks(&json!({})).await),
+        None => None,
+    };
     let key = |name: &str, other: &str| {
         keys.as_ref().map_or(other.to_owned(), |keys| keys[name].as_str().unwrap().to_owned())
     };
@@ -75,7 +76,8 @@ async fn no_byte_for_a_push_service_tells_of_the_ceremony() {
     let mut bytes: Vec<String> = all.iter().map(Received::every_byte).collect();
     if let Some(library) = &mut library {
         let body = STANDARD.encode(&far_ends[2].received()[0].body);
-        let text = library.ask(&json!({ "body": body }))["text"].as_str().unwrap().to_owned();
+        let text =
+            library.asks(&json!({ "body": body })).await["text"].as_str().unwrap().to_owned();
         assert!(text.contains(TEXT));
         bytes.push(text);
     }

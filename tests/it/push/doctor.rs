@@ -4,18 +4,17 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
-use tokio::process::Command;
 
 use super::far::{Answer, Far};
 use super::scene::{Scene, TOPIC};
 use crate::support::authority::put;
+use crate::support::child::{fido_relay, run};
 
 async fn doctor(scene: &Scene, apns: &Far, fcm: &Far) -> String {
     let file = |name: &str| scene.path().join(name).display().to_string();
-    let output = Command::new(env!("CARGO_BIN_EXE_fido-relay"))
-        .arg("doctor")
-        .current_dir(scene.path())
-        .env_clear()
+    let mut doctor = fido_relay(&["doctor"]);
+    doctor.current_dir(scene.path()).env_clear();
+    doctor
         .env("FIDO_RELAY_LISTEN", "127.0.0.1:0")
         .env("FIDO_RELAY_PUSH__CA_FILE", file("ca.pem"))
         .env("FIDO_RELAY_PUSH__WEBPUSH__KEY_FILE", file("vapid.pem"))
@@ -26,11 +25,8 @@ async fn doctor(scene: &Scene, apns: &Far, fcm: &Far) -> String {
         .env("FIDO_RELAY_PUSH__APNS__KEY_ID", "KEY4567890")
         .env("FIDO_RELAY_PUSH__APNS__TEAM_ID", "TEAM567890")
         .env("FIDO_RELAY_PUSH__APNS__TOPICS", TOPIC)
-        .env("FIDO_RELAY_PUSH__APNS__URL", &apns.url)
-        .output()
-        .await
-        .unwrap();
-    String::from_utf8(output.stdout).unwrap()
+        .env("FIDO_RELAY_PUSH__APNS__URL", &apns.url);
+    run(&mut doctor).await.out
 }
 
 fn close(scene: &Scene) {

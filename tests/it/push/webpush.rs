@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 use super::far::{Answer, Far, Received};
 use super::scene::{START, Scene, TEXT, WAKE, claims, sent, target};
 use crate::support::authority::put;
+use crate::support::child::ChildProcess;
 use crate::support::needs;
-use crate::support::program::Program;
 use crate::support::relay::http;
 
 /// Of RFC 8291 appendix A.
@@ -39,8 +39,8 @@ fn vapid(received: &Received, key: &KeyPair) -> (String, Value) {
 #[tokio::test]
 async fn a_push_service_with_subscriptions_takes_a_wake_and_its_app_reads_it() {
     let Some(node) = needs::push_receiver("a real receiver of Web Push") else { return };
-    let mut service = Program::start(&node, "tests/push/receiver.mjs");
-    let url = service.ask(&json!({}))["url"].as_str().unwrap().to_owned();
+    let mut service = ChildProcess::script(&node, "tests/push/receiver.mjs");
+    let url = service.asks(&json!({})).await["url"].as_str().unwrap().to_owned();
     let scene = Scene::new();
     let services = scene.with_webpush().await;
     let application_server_key = URL_SAFE_NO_PAD.encode(scene.ec.der_bytes());
@@ -77,9 +77,9 @@ async fn a_push_service_with_subscriptions_takes_a_wake_and_its_app_reads_it() {
 }
 
 /// A subscription whose keys the library has made.
-fn decryptor(python: &Path) -> (Program, String, String) {
-    let mut library = Program::start(python, "tests/push/decrypt.py");
-    let keys = library.ask(&json!({}));
+async fn decryptor(python: &Path) -> (ChildProcess, String, String) {
+    let mut library = ChildProcess::script(python, "tests/push/decrypt.py");
+    let keys = library.asks(&json!({})).await;
     let text = |name: &str| keys[name].as_str().unwrap().to_owned();
     let (point, auth) = (text("p256dh"), text("auth"));
     (library, point, auth)
@@ -89,14 +89,14 @@ fn decryptor(python: &Path) -> (Program, String, String) {
 async fn another_library_decrypts_what_an_endpoint_is_sent() {
     let what = "http_ece, which decrypts Web Push";
     let Some(python) = needs::python_with("http_ece", what) else { return };
-    let (mut library, point, auth) = decryptor(&python);
+    let (mut library, point, auth) = decryptor(&python).await;
     let (scene, far) = (Scene::new(), Far::plain().await);
     let services = scene.with_webpush().await;
     let url = format!("{}/some/endpoint", far.url);
     let to = target(PushService::Webpush, &url, None, Some((&point, &auth)));
     sent(&services, to, 30).await.unwrap();
     let body = STANDARD.encode(&far.received()[0].body);
-    let read = library.ask(&json!({ "body": body }));
+    let read = library.asks(&json!({ "body": body })).await;
     assert_eq!(read["length"], 16 + 4 + 1 + 65 + 512 + 16);
     let message: Value = serde_json::from_str(read["text"].as_str().unwrap()).unwrap();
     assert_eq!(message, json!({ "wake": WAKE, "body": TEXT }));

@@ -6,12 +6,8 @@ use fido_relay::core::ceremony::{
     Begun, Ceremony, Code, Event as Step, Request, TxBinding, UpstreamSession, Verdict,
     VerifiedAnswer,
 };
-use fido_relay::core::prompt_limits::Lane;
-use fido_relay_proto::http::UpstreamOptions;
-use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
-    AttemptId, Binding, CeremonyId, CeremonyType, ClientId, DeviceId, NodeId, Outcome, PlainText,
-    Reason, TenantId, UnixMillis,
+    AttemptId, CeremonyId, ClientId, DeviceId, NodeId, Outcome, PlainText, Reason, UnixMillis,
 };
 use serde_json::value::RawValue;
 
@@ -19,6 +15,7 @@ use super::checker::check;
 use super::history::Event;
 use super::play::Climate;
 use super::user_of;
+use crate::support::actions::sign_in_request;
 
 const ID: CeremonyId = CeremonyId::from_bytes([1; 16]);
 const BANK: ClientId = ClientId::from_bytes([1; 16]);
@@ -30,30 +27,7 @@ const NODE: NodeId = NodeId::from_bytes([5; 16]);
 const CREDENTIAL: &str = r#"{"id":"AQ"}"#;
 
 fn opened() -> Ceremony {
-    let request = Request {
-        id: ID,
-        tenant: TenantId::default(),
-        client_id: BANK,
-        client_name: PlainText::new("Bank").unwrap(),
-        ceremony_type: CeremonyType::Authentication,
-        username: PlainText::new("ada").unwrap(),
-        display_name: PlainText::new("Ada").unwrap(),
-        device_id: None,
-        binding: Binding::Code,
-        message: None,
-        transaction: None,
-        context: None,
-        client_nonce: None,
-        prior_auth: PriorAuth::Password,
-        browser: None,
-        lane: Lane::default(),
-        code_alone: true,
-        show_delivery: Some(false),
-        rp_id: "bank.example".to_owned(),
-        options: UpstreamOptions::default(),
-        opened_at: UnixMillis(0),
-        deadline: UnixMillis(60_000),
-    };
+    let request = Request { id: ID, client_id: BANK, ..sign_in_request(UnixMillis(0), 60_000) };
     Ceremony::open(request, Code("123456".to_owned()), ATTEMPT, None)
 }
 

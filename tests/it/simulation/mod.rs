@@ -11,17 +11,17 @@
 //! `SIMULATION_SEEDS` sets how many seeds are played and `SIMULATION_FIRST` with which to begin;
 //! with one seed, its history is told.
 
-pub(crate) mod chance;
 mod checker;
 mod checker_tests;
 mod history;
 mod phone;
 mod play;
 mod push;
+pub(crate) mod rng;
 mod store;
 mod told;
 mod upstream;
-mod weather;
+mod world;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -32,7 +32,7 @@ use fido_relay::core::ceremony::{Ceremony, FactKind};
 use fido_relay::node::NodeOccupancy;
 use fido_relay_proto::DeviceId;
 
-use crate::support::figures::Figures;
+use crate::support::metric_samples::MetricSamples;
 
 /// Seeds in an ordinary run of the tests.
 const SEEDS: u64 = 10_000;
@@ -71,7 +71,7 @@ fn broken_by(seed: u64, told: bool) -> Vec<String> {
         *line == "# EOF\n" || ours && !now.iter().any(|gauge| line.starts_with(gauge))
     };
     let counted: String = played.figures.split_inclusive('\n').filter(counts).collect();
-    let figures = Figures::read(&counted);
+    let figures = MetricSamples::read(&counted);
     let sum = |name: &str| figures.sum(&format!("fido_relay_ceremonies_{name}_total"), &[]);
     let (opened, taken_up, closed) = (sum("opened"), sum("taken_up"), sum("closed"));
     if opened + taken_up != closed {

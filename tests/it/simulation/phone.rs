@@ -17,7 +17,7 @@ use fido_relay_proto::{AttemptId, CeremonyId, ConnectionId, DeviceFrame, DeviceI
 use serde_json::value::RawValue;
 
 use super::history::Event;
-use super::weather::{World, pause};
+use super::world::{World, pause};
 
 /// What a phone shows of a ceremony.
 #[derive(Clone, Debug, Default)]
@@ -278,7 +278,7 @@ impl SimPhone {
     ) {
         let of = if attempt.is_some() { AckOf::Challenge } else { AckOf::Offer };
         self.frame(&relay, DeviceFrame::Ack(Ack { ceremony_id: ceremony, of })).await;
-        let thinks = self.world.chance().delay_ms(5_000);
+        let thinks = self.world.rng().delay_ms(5_000);
         pause(thinks).await;
         if self.world.happens(manners.idle) {
             return;
@@ -293,7 +293,7 @@ impl SimPhone {
             return;
         }
         if self.world.happens(manners.card_error) {
-            let number = [600, 601, 602, 604, 608][self.world.chance().below(5) as usize];
+            let number = [600, 601, 602, 604, 608][self.world.rng().below(5) as usize];
             let code = CardErrorCode::new(number).ok();
             let card = Card { ceremony_id: ceremony, event: CardEvent::Error, code };
             self.frame(&relay, DeviceFrame::Card(card)).await;
@@ -313,7 +313,7 @@ impl SimPhone {
             tasks.spawn_untraced(async move {
                 phone.answers(&relay, ceremony, attempt, version).await;
             });
-            let gap = self.world.chance().delay_ms(1_000 * nth);
+            let gap = self.world.rng().delay_ms(1_000 * nth);
             pause(gap).await;
         }
     }

@@ -8,14 +8,11 @@ use std::time::Duration;
 
 use fido_relay::app::ceremonies::{CeremonyKey, DeviceIdentity, OpenRequest};
 use fido_relay::core::ceremony::{Ceremony, Event as Step, Request};
-use fido_relay::core::prompt_limits::Lane;
 use fido_relay::metrics::{Metrics, NodeGauges};
 use fido_relay::node::{Dependencies as Ports, NodeOccupancy, Relay, RelayLimits};
 use fido_relay::ports::{Bucket, Clock as _, Store};
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::tasks::Tasks;
-use fido_relay_proto::http::UpstreamOptions;
-use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
     Binding, CeremonyId, CeremonyType, ClientId, DeviceId, PlainText, TenantId, UnixMillis,
     Username,
@@ -26,8 +23,9 @@ use super::phone::{MANNERS, Manners, SimPhone};
 use super::push::{self, SimPush};
 use super::store::{SimStore, outage};
 use super::upstream::{SimBus, SimFido};
-use super::weather::{Faults, HEALED, World, pause};
-use crate::support::acts::add_device;
+use super::world::{Faults, HEALED, World, pause};
+use crate::support::actions::add_device;
+use crate::support::actions::sign_in_request;
 
 /// The wall clock at the beginning.
 const START: u64 = 1_800_000_000_000;
@@ -108,7 +106,7 @@ fn owners() -> [DeviceIdentity; 3] {
 pub(super) fn play(seed: u64) -> Played {
     let world = Arc::new(World::new(seed));
     let climates = [Climate::Calm, Climate::Rough, Climate::Fatal];
-    let climate = climates[world.chance().below(3) as usize];
+    let climate = climates[world.rng().below(3) as usize];
     let codes = Arc::default();
     let phone = |owner| SimPhone::new(owner, Arc::clone(&world), Arc::clone(&codes));
     let mut play = Play {
@@ -158,7 +156,7 @@ pub(super) fn play(seed: u64) -> Played {
                 entries: entries.collect(),
             };
         }
-        let down = play.world.chance().below(5_000);
+        let down = play.world.rng().below(5_000);
         wall += down;
     }
 }
@@ -183,7 +181,7 @@ impl Play {
         // A node that starts in bad weather takes longer to take up what is open, while phones
         // and initiators go on.
         if self.world.life() > 1 && self.world.happens(300) {
-            let ms = self.world.chance().below(4_000);
+            let ms = self.world.rng().below(4_000);
             self.world.set_outage(Some(outage(ms)));
         }
         // Phones are often back before the node knows what is open for them.
@@ -195,7 +193,7 @@ impl Play {
         let crashed = self.world.crashed();
         while self.turns > 0 {
             self.turns -= 1;
-            let wait = self.world.chance().delay_ms(6_000);
+            let wait = self.world.rng().delay_ms(6_000);
             if crashed.run_until_cancelled(pause(wait)).await.is_none() || self.turn(&relay, &tasks)
             {
                 return End::Crash;
@@ -228,8 +226,8 @@ impl Play {
     }
 
     fn faults(&self) -> Faults {
-        let store_ms = [0, 3, 40, 400][self.world.chance().below(4) as usize];
-        let upstream_ms = [50, 2_000, 5_000][self.world.chance().below(3) as usize];
+        let store_ms = [0, 3, 40, 400][self.world.rng().below(4) as usize];
+        let upstream_ms = [50, 2_000, 5_000][self.world.rng().below(3) as usize];
         let calm = Faults { upstream: 100, store_ms, upstream_ms, ..Faults::default() };
         match self.climate {
             Climate::Calm => calm,
@@ -269,7 +267,7 @@ impl Play {
             counts: metrics.ceremonies(),
             tasks: tasks.clone(),
         };
-        let wake_after = Duration::from_secs(self.world.chance().below(2) * 2);
+        let wake_after = Duration::from_secs(self.world.rng().below(2) * 2);
         let relay = Relay::start(ports, RelayLimits { wake_after, ..crate::support::patient() });
         let handles = (relay.clone(), tasks.clone(), MANNERS);
         tasks.spawn_untraced(push::follow(wakes, self.phones.clone(), handles));
@@ -284,13 +282,13 @@ impl Play {
     /// Something happens; tells whether it was a crash.
     fn turn(&self, relay: &Relay, tasks: &Tasks) -> bool {
         let (drawn, phone) = {
-            let mut chance = self.world.chance();
-            (chance.below(100), chance.below(3) as usize)
+            let mut rng = self.world.rng();
+            (rng.below(100), rng.below(3) as usize)
         };
         let opened = self.opened.lock().unwrap().clone();
         let some = match opened.len() {
             0 => None,
-            many => Some(opened[self.world.chance().below(many as u64) as usize]),
+            many => Some(opened[self.world.rng().below(many as u64) as usize]),
         };
         match (drawn, some) {
             (0..25, _) => self.open(relay, tasks),
@@ -323,13 +321,13 @@ impl Play {
                 }
             }
             (86..90, _) if self.climate != Climate::Calm => {
-                let by = self.world.chance().below(40_000);
+                let by = self.world.rng().below(40_000);
                 let back = self.world.happens(500);
                 let by = i64::try_from(by).unwrap();
                 self.world.jump(if back { -by } else { by });
             }
             (90..95, _) if self.climate != Climate::Calm => {
-                let ms = self.world.chance().below(8_000);
+                let ms = self.world.rng().below(8_000);
                 self.world.set_outage(Some(outage(ms)));
             }
             (95.., _) => return self.climate == Climate::Fatal,
@@ -350,39 +348,25 @@ impl Play {
         let id = self.fresh_id();
         let now = self.world.now();
         let (seconds, only, client) = {
-            let mut chance = self.world.chance();
-            (30 + chance.below(31), chance.happens(100), chance.below(2))
+            let mut rng = self.world.rng();
+            (30 + rng.below(31), rng.happens(100), rng.below(2))
         };
         Request {
             id,
-            tenant: TenantId::default(),
             client_id: ClientId::from_bytes([u8::try_from(client).unwrap() + 1; 16]),
-            client_name: PlainText::new("Bank").unwrap(),
             ceremony_type,
             username: self::username(username),
             display_name: self::username(username).into(),
             device_id: only.then(|| self.phones[0].owner.device),
             binding,
-            message: None,
-            transaction: None,
-            context: None,
-            client_nonce: None,
-            prior_auth: PriorAuth::Password,
-            browser: None,
-            lane: Lane::default(),
-            code_alone: true,
-            show_delivery: Some(false),
-            rp_id: "bank.example".to_owned(),
-            options: UpstreamOptions::default(),
-            opened_at: now,
-            deadline: now.plus_secs(seconds),
+            ..sign_in_request(now, seconds * 1000)
         }
     }
 
     fn open(&self, relay: &Relay, tasks: &Tasks) {
         let (none, bob, registers, keyed, repeats, many) = {
-            let mut chance = self.world.chance();
-            let mut one = |per_mille| chance.happens(per_mille);
+            let mut rng = self.world.rng();
+            let mut one = |per_mille| rng.happens(per_mille);
             (one(300), one(100), one(300), one(400), one(500), one(200))
         };
         let binding = if none { Binding::None } else { Binding::Code };
@@ -392,10 +376,10 @@ impl Play {
         };
         let request = self.order(if bob { "bob" } else { "ada" }, kind, binding);
         // Two keys, and two bodies for them: repeats, mismatches, and another client's.
-        let mut chance = self.world.chance();
+        let mut rng = self.world.rng();
         let idempotency =
-            keyed.then(|| (format!("key-{}", chance.below(3)), [chance.below(4) as u8 / 3; 32]));
-        drop(chance);
+            keyed.then(|| (format!("key-{}", rng.below(3)), [rng.below(4) as u8 / 3; 32]));
+        drop(rng);
         let copies = if many && idempotency.is_some() { 3 } else { 1 };
         for nth in 0..copies {
             let mut request = request.clone();

@@ -17,8 +17,8 @@ use fido_relay_proto::http::{Platform, PushTarget};
 use tokio::sync::mpsc;
 
 use super::phone::{Manners, SimPhone, any_key};
-use super::weather::{World, pause};
-use crate::support::paper_push::target;
+use super::world::{World, pause};
+use crate::support::stub_push::target;
 
 /// Longest that a service takes, and that a wake is under way.
 const LONGEST_MS: u64 = 8_000;
@@ -58,13 +58,13 @@ impl Push for SimPush {
                 return Err(PushFailure::Failing);
             }
             self.taken.fetch_add(1, Ordering::Relaxed);
-            let copies = match self.world.chance().below(10) {
+            let copies = match self.world.rng().below(10) {
                 0 => 0,
                 1 => 2,
                 _ => 1,
             };
             for _ in 0..copies {
-                let late = self.world.chance().delay_ms(LONGEST_MS);
+                let late = self.world.rng().delay_ms(LONGEST_MS);
                 let (woken, token) = (self.woken.clone(), wake.target.token.as_str().to_owned());
                 self.tasks.spawn_untraced(async move {
                     pause(late).await;

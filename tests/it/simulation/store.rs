@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::history::Event;
-use super::weather::World;
+use super::world::World;
 
 /// A record now and, for a reader that lags, before.
 #[derive(Debug, Default)]
@@ -87,7 +87,7 @@ impl SimStore {
             return Fate::Refused;
         }
         let faults = self.world.faults();
-        let drawn = self.world.chance().below(1000);
+        let drawn = self.world.rng().below(1000);
         if drawn < faults.refused {
             Fate::Refused
         } else if drawn < faults.refused + faults.crash_after_write {

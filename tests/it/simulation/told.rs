@@ -9,7 +9,7 @@ use fido_relay::journal::Journal;
 use fido_relay::metrics::{self, Count};
 use serde_json::Value;
 
-use crate::support::figures::Figures;
+use crate::support::metric_samples::MetricSamples;
 
 /// How the journal's entries differ from the facts of the stored ceremonies: each fact has its
 /// entries once, in the order of the history, and nothing else is said of a ceremony.
@@ -41,7 +41,11 @@ fn entries_of(journal: &Journal, ceremony: &Ceremony) -> Vec<String> {
 
 /// How the counts of a life differ from those that the facts make. A life that was not the only
 /// one counted a part of them.
-pub(super) fn miscounted(stored: &[Ceremony], figures: &Figures, only_life: bool) -> Vec<String> {
+pub(super) fn miscounted(
+    stored: &[Ceremony],
+    figures: &MetricSamples,
+    only_life: bool,
+) -> Vec<String> {
     let mut facts: BTreeMap<String, f64> = BTreeMap::new();
     for (series, grown) in stored.iter().flat_map(counted) {
         *facts.entry(series).or_default() += grown;

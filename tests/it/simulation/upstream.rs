@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::history::Event;
-use super::weather::{World, pause};
+use super::world::{World, pause};
 
 #[derive(Debug)]
 pub(super) struct SimFido {
@@ -33,7 +33,7 @@ impl SimFido {
                 evidence: None,
             });
         }
-        match self.world.chance().below(4) {
+        match self.world.rng().below(4) {
             0 | 1 => Verdict::Rejected(Reason::UpstreamRejected),
             2 => Verdict::SessionLost,
             _ => Verdict::Full,
@@ -134,7 +134,7 @@ impl Bus for SimBus {
             1
         };
         for _ in 0..copies {
-            let delay = self.world.chance().delay_ms(faults.store_ms * 10);
+            let delay = self.world.rng().delay_ms(faults.store_ms * 10);
             let (sender, notice) = (self.sender.clone(), notice.clone());
             self.tasks.spawn_untraced(async move {
                 pause(delay).await;

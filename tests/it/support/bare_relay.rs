@@ -8,25 +8,20 @@ use std::time::Duration;
 use fido_relay::app::ceremonies::{CeremonyKey, OpenRequest};
 use fido_relay::backends::embedded::LocalBus;
 use fido_relay::core::ceremony::{
-    Begun, Ceremony, Request, State, TxBinding, UpstreamSession, Verdict, VerifiedAnswer,
+    Begun, Ceremony, Request, State, UpstreamSession, Verdict, VerifiedAnswer,
 };
-use fido_relay::core::prompt_limits::Lane;
 use fido_relay::node::{Dependencies, Relay, RelayLimits};
 use fido_relay::ports::{
     BeginFault, BeginRequest, BoxFuture, Bucket, Clock, Completion, ExportHealth, Fido, NoCounts,
     Push, Store,
 };
 use fido_relay::security::encryption::Encryptor;
-use fido_relay::security::random;
 use fido_relay::tasks::Tasks;
-use fido_relay_proto::http::UpstreamOptions;
-use fido_relay_proto::life::PriorAuth;
-use fido_relay_proto::{
-    AttemptId, Binding, CeremonyId, CeremonyType, ClientId, PlainText, TenantId, UnixMillis,
-    Username,
-};
+use fido_relay_proto::{AttemptId, Binding, CeremonyType, UnixMillis, Username};
 use serde_json::value::RawValue;
 use tokio::sync::watch;
+
+use crate::support::actions::{begun, sign_in_request};
 
 /// A clock that stands until it is moved.
 #[derive(Debug)]
@@ -71,13 +66,7 @@ impl Fido for AgreeingFido {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
-            Ok(Begun {
-                session: UpstreamSession("session".to_owned()),
-                challenge: "Y2hhbGxlbmdl".to_owned(),
-                origin: "https://example.com".to_owned(),
-                public_key: RawValue::from_string(options).unwrap(),
-                tx_binding: TxBinding::Relay,
-            })
+            Ok(begun(&options))
         })
     }
 
@@ -158,31 +147,7 @@ impl BareRelay {
 
     /// Ada's sign-in, open for a minute.
     pub(crate) fn request(&self, binding: Binding) -> Request {
-        let now = self.clock.now();
-        Request {
-            id: CeremonyId::from_bytes(random::bytes()),
-            tenant: TenantId::default(),
-            client_id: ClientId::from_bytes([1; 16]),
-            client_name: PlainText::new("Example Bank").unwrap(),
-            ceremony_type: CeremonyType::Authentication,
-            username: Username::new("ada").unwrap(),
-            display_name: Username::new("ada").unwrap().into(),
-            device_id: None,
-            binding,
-            message: None,
-            transaction: None,
-            context: None,
-            client_nonce: None,
-            prior_auth: PriorAuth::Password,
-            browser: None,
-            lane: Lane::default(),
-            code_alone: true,
-            show_delivery: Some(false),
-            rp_id: "example.com".to_owned(),
-            options: UpstreamOptions::default(),
-            opened_at: now,
-            deadline: now.plus_secs(60),
-        }
+        Request { binding, ..sign_in_request(self.clock.now(), 60_000) }
     }
 
     /// Opens it, under this idempotency key if there is one.

@@ -1,10 +1,11 @@
 //! The independent FIDO2 servers of `tests/fido2_server` and `tests/simplewebauthn_server`, each run
 //! for as long as a test holds it.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 
+use tokio::process::Command;
+
+use super::child::ChildProcess;
 use super::needs;
 
 /// What a server is made with.
@@ -19,30 +20,30 @@ pub(crate) enum Make {
 /// A running server on a port of its own. Every one starts without accounts.
 #[derive(Debug)]
 pub(crate) struct Fido2Server {
-    process: Child,
+    _process: ChildProcess,
     url: String,
 }
 
 impl Fido2Server {
     /// Starts one that accepts these origins besides its own; `None`, and said so, where there
     /// is no Python for it. `what` names the test for that line.
-    pub(crate) fn start(what: &str, origins: &[&str]) -> Option<Self> {
+    pub(crate) async fn start(what: &str, origins: &[&str]) -> Option<Self> {
         let arguments = origins.iter().flat_map(|origin| ["--origin", origin]);
-        Self::run(Make::Flask, what, arguments)
+        Self::run(Make::Flask, what, arguments).await
     }
 
     /// Starts one that shows the certificate of `server.pem` and `server.key` in this directory,
     /// for `localhost`, and takes only clients with a certificate of `ca.pem`.
-    pub(crate) fn start_tls(make: Make, what: &str, directory: &Path) -> Option<Self> {
+    pub(crate) async fn start_tls(make: Make, what: &str, directory: &Path) -> Option<Self> {
         let file = |name| directory.join(name).to_str().unwrap().to_owned();
         let (cert, key, ca) = (file("server.pem"), file("server.key"), file("ca.pem"));
         let arguments = ["--cert", &cert, "--key", &key, "--client-ca", &ca];
-        let mut server = Self::run(make, what, arguments)?;
+        let mut server = Self::run(make, what, arguments).await?;
         server.url = server.url.replace("http://127.0.0.1", "https://localhost");
         Some(server)
     }
 
-    fn run<'a>(
+    async fn run<'a>(
         make: Make,
         what: &str,
         arguments: impl IntoIterator<Item = &'a str>,
@@ -53,30 +54,14 @@ impl Fido2Server {
                 (needs::simplewebauthn(what)?, "tests/simplewebauthn_server/server.mjs")
             }
         };
-        let mut process = Command::new(program)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source))
-            .args(arguments)
-            // It ends when its input does: also when this process is killed.
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut port = String::new();
-        BufReader::new(process.stdout.take().unwrap()).read_line(&mut port).unwrap();
-        assert!(!port.is_empty(), "the server ended before it listened");
-        Some(Self { process, url: format!("http://127.0.0.1:{}", port.trim()) })
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(source);
+        let mut process = ChildProcess::start(Command::new(program).arg(source).args(arguments));
+        let port = process.prints("").await;
+        Some(Self { _process: process, url: format!("http://127.0.0.1:{port}") })
     }
 
     /// Its base URL, which is also the origin that it accepts.
     pub(crate) fn url(&self) -> &str {
         &self.url
-    }
-}
-
-impl Drop for Fido2Server {
-    fn drop(&mut self) {
-        // It may have ended by itself already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }

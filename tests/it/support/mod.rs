@@ -1,32 +1,33 @@
 //! What the tests stand on.
 
-pub(crate) mod acts;
-pub(crate) mod agreeable;
+pub(crate) mod accepting_server;
+pub(crate) mod actions;
+#[cfg(target_os = "linux")]
+pub(crate) mod attached_phone;
 pub(crate) mod authority;
 pub(crate) mod bare_relay;
+pub(crate) mod child;
 pub(crate) mod child_relay;
 pub(crate) mod client_direct;
+pub(crate) mod faulty_disk;
 pub(crate) mod faulty_store;
 pub(crate) mod fido2_server;
-pub(crate) mod figures;
-#[cfg(target_os = "linux")]
-pub(crate) mod handset;
+pub(crate) mod fixture;
+pub(crate) mod kept_output;
 pub(crate) mod kernel;
 pub(crate) mod key_pair;
+pub(crate) mod metric_samples;
 pub(crate) mod needs;
 pub(crate) mod origins;
 pub(crate) mod own_port;
-pub(crate) mod paper_push;
-pub(crate) mod paper_relay;
-pub(crate) mod program;
 pub(crate) mod pull_phone;
 pub(crate) mod raw_socket;
 pub(crate) mod relay;
 pub(crate) mod samples;
-pub(crate) mod scene;
 pub(crate) mod scripted_upstream;
+pub(crate) mod stub_push;
+pub(crate) mod stub_relay;
 pub(crate) mod tls_front;
-pub(crate) mod torn_disk;
 pub(crate) mod wire_phone;
 
 use std::time::Duration;

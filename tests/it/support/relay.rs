@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use fido_relay::app::clients::NewClient;
+use fido_relay::app::clients::{self, ClientChange, NewClient};
 use fido_relay::backends::embedded::SystemClock;
 use fido_relay::config::Config;
 use fido_relay::ports::Store;
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::own_port::OwnPort;
 use crate::canary::suite;
-use crate::support::acts::make_client;
+use crate::support::actions::{make_client, operator};
 
 /// What of a relay stays while it is stopped: its data and its port.
 pub(crate) struct Place {
@@ -135,13 +135,7 @@ impl TestRelay {
 
     /// A phone of this user, paired and not connected.
     pub(crate) async fn pair(&self, initiator: &Initiator, username: &str) -> Paired {
-        let pairing: OpenedPairing = initiator
-            .post("/v1/pairings", &json!({ "username": username }))
-            .await
-            .json()
-            .await
-            .unwrap();
-        suite::made(&pairing.pairing_token);
+        let pairing = initiator.pairing(username).await;
         let url = self.url().parse().unwrap();
         let key = DeviceKey::generate().unwrap();
         phone::pair(&url, &pairing.pairing_token, None, key).await.unwrap()
@@ -230,6 +224,24 @@ impl Initiator {
 
     pub(crate) async fn delete(&self, path: &str) -> reqwest::Response {
         self.http.delete(format!("{}{path}", self.url)).bearer_auth(&self.key).send().await.unwrap()
+    }
+
+    /// Opens a pairing of this user.
+    pub(crate) async fn pairing(&self, username: &str) -> OpenedPairing {
+        let response = self.post("/v1/pairings", &json!({ "username": username })).await;
+        assert_eq!(response.status(), 201);
+        let pairing: OpenedPairing = response.json().await.unwrap();
+        suite::made(&pairing.pairing_token);
+        pairing
+    }
+
+    /// Lets pages of this origin watch what the initiator opens.
+    pub(crate) async fn list_page(&self, relay: &TestRelay, origin: &str) {
+        let me: Value = self.get("/v1/clients/self").await.json().await.unwrap();
+        let id = serde_json::from_value(me["client_id"].clone()).unwrap();
+        let page_origins = Some(vec![origin.parse().unwrap()]);
+        let change = ClientChange { page_origins, ..ClientChange::default() };
+        clients::alter(relay.running.app(), &operator(), id, &change).await.unwrap();
     }
 
     /// Opens a ceremony that must open.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use super::child::run;
 use super::needs;
 
 /// A language in which a sample is written.
@@ -63,7 +64,7 @@ impl Sample {
             Language::Go => {
                 let mut build = Command::new(needs::go(&what)?);
                 build.args(["build", "-o", "sample"]).current_dir(&directory);
-                succeeds(&mut build).await;
+                run(&mut build).await.stdout();
                 (directory.path().join("sample"), Vec::new())
             }
             Language::Java => {
@@ -72,7 +73,7 @@ impl Sample {
                 // What is built runs for a second: the compiler needs no optimised code.
                 build.args(["-J-XX:TieredStopAtLevel=1", "-encoding", "UTF-8", "-d", "."]);
                 build.args(["Json.java", "Relay.java", program]).current_dir(&directory);
-                succeeds(&mut build).await;
+                run(&mut build).await.stdout();
                 let options =
                     ["-XX:TieredStopAtLevel=1", "-cp", &at(""), program.trim_end_matches(".java")];
                 (javac.with_file_name("java"), options.map(str::to_owned).to_vec())
@@ -81,15 +82,9 @@ impl Sample {
         Some(Self { program, arguments, _directory: directory })
     }
 
-    /// A command that runs it and ends with the test.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).kill_on_drop(true);
+        command.args(&self.arguments);
         command
     }
-}
-
-async fn succeeds(build: &mut Command) {
-    let output = build.output().await.unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::LONG;
 use super::roads::PATIENCE;
 use super::stage::{Opened, Stage};
-use crate::support::paper_relay::PaperRelay;
+use crate::support::stub_relay::StubRelay;
 
 async fn exchange(stage: &Stage, opened: &Opened) -> String {
     let url = format!("{}/v1/ceremonies/{}/events/ticket", stage.relay.url(), opened.id);
@@ -87,7 +87,7 @@ async fn it_opens_no_other_ceremony_no_other_road_and_nothing_beside_a_header() 
 
 #[tokio::test(start_paused = true)]
 async fn it_dies_after_half_a_minute_and_its_use_is_forgotten_only_later() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let order = json!({ "type": "authentication", "username": "ada" });
     let (id, _, ticket) = relay.open(&order).await;
     let path = format!("/v1/ceremonies/{id}/events");

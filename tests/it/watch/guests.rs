@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::LONG;
 use super::roads::{PATIENCE, Road, Watching};
 use super::stage::{Opened, Plot, Stage};
-use crate::support::acts::operator;
+use crate::support::actions::operator;
 use crate::support::origins::not_listed;
 use crate::support::raw_socket::{BINARY, FIN, Head, Heard, PING, RawSocket, frame, header, text};
 

@@ -7,7 +7,7 @@ mod guests;
 mod patience;
 mod presence;
 mod restarts;
-mod roads;
+pub(crate) mod roads;
 mod socket_ends;
 mod stage;
 

@@ -6,16 +6,15 @@ use std::time::Duration;
 use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::app::clients;
 use fido_relay::app::clients::Clients;
-use fido_relay::core::ceremony::{Ceremony, Event};
-use fido_relay::ports::{Bucket, Store as _};
+use fido_relay::core::ceremony::Event;
 use fido_relay_proto::TenantId;
 use futures::future::{join, join_all};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::roads::parsed;
-use crate::support::acts::{of_world, operator};
-use crate::support::paper_relay::PaperRelay;
+use crate::support::actions::{app_of, operator};
+use crate::support::stub_relay::StubRelay;
 
 fn order() -> Value {
     json!({ "type": "authentication", "username": "ada" })
@@ -26,7 +25,7 @@ fn key(id: &str) -> CeremonyKey {
 }
 
 /// The events of a stream that ended, and its comments.
-async fn stream(relay: &PaperRelay, id: &str, bearer: &str) -> (Vec<String>, usize) {
+async fn stream(relay: &StubRelay, id: &str, bearer: &str) -> (Vec<String>, usize) {
     let path = format!("/v1/ceremonies/{id}/events");
     let came = relay.call("GET", &path, bearer, &Value::Null).await;
     assert_eq!(came.status, 200, "{came:?}");
@@ -38,7 +37,7 @@ async fn stream(relay: &PaperRelay, id: &str, bearer: &str) -> (Vec<String>, usi
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_stream_says_every_quarter_of_a_minute_that_it_is_still_there() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order()).await;
     let (events, comments) = stream(&relay, &id, &ticket).await;
     assert_eq!(events, ["Opened", "Closed"], "it expired");
@@ -49,9 +48,9 @@ async fn a_silent_stream_says_every_quarter_of_a_minute_that_it_is_still_there()
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_is_removed_in_the_middle_hears_no_more() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, ..) = relay.open(&order()).await;
-    let app = of_world(relay.relay.dependencies());
+    let app = app_of(relay.relay.dependencies());
     let clients = Clients::new(app.store.clone());
     let client = clients.list(&TenantId::default()).await.unwrap().remove(0);
     let began = Instant::now();
@@ -64,9 +63,9 @@ async fn a_client_that_is_removed_in_the_middle_hears_no_more() {
     assert!(began.elapsed() <= Duration::from_secs(31), "at the next look: {:?}", began.elapsed());
 
     // With news in between it is the news that it does not get.
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, ..) = relay.open(&order()).await;
-    let app = of_world(relay.relay.dependencies());
+    let app = app_of(relay.relay.dependencies());
     let clients = Clients::new(app.store.clone());
     let client = clients.list(&TenantId::default()).await.unwrap().remove(0);
     let remove = async {
@@ -80,18 +79,12 @@ async fn a_client_that_is_removed_in_the_middle_hears_no_more() {
 
 #[tokio::test(start_paused = true)]
 async fn a_ticket_that_has_died_ends_the_stream_that_it_opened() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order()).await;
     // Closed more than a minute ago by a node whose notice was lost.
     let behind_its_back = async {
         tokio::time::sleep(Duration::from_secs(70)).await;
-        let key = key(&id).to_string();
-        let stored = relay.store.load(Bucket::Ceremonies, &key).await.unwrap().unwrap();
-        let mut ceremony: Ceremony = serde_json::from_slice(&stored.value).unwrap();
-        let past = ceremony.request.opened_at.plus_secs(1);
-        ceremony.step(past, Event::Cancel);
-        let record = serde_json::to_vec(&ceremony).unwrap();
-        relay.store.save(Bucket::Ceremonies, &key, stored.revision, record).await.unwrap();
+        relay.cancel_in_store(&id).await;
     };
     let ((events, _), ()) = join(stream(&relay, &id, &ticket), behind_its_back).await;
     assert_eq!(events, ["Opened"], "it is not told what it may not see any more");
@@ -103,7 +96,7 @@ async fn a_ticket_that_has_died_ends_the_stream_that_it_opened() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_takes_nothing_loses_its_place() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order()).await;
     let path = format!("/v1/ceremonies/{id}/events");
     let unread = relay.open_stream(&path, Some(&ticket)).await;
@@ -124,7 +117,7 @@ async fn a_reader_that_takes_nothing_loses_its_place() {
 
 #[tokio::test(start_paused = true)]
 async fn a_thousand_watchers_all_hear_of_the_end_and_leave_nothing_behind() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order()).await;
     let watchers = (0..1_000).map(|number| {
         let bearer = if number % 2 == 0 { &ticket } else { &relay.key };

@@ -23,9 +23,9 @@ use super::LONG;
 use super::roads::{Road, Watching};
 use super::stage::{DEVICE, Plot, Stage};
 use crate::canary::suite;
-use crate::support::acts::{make_client, of_world};
-use crate::support::paper_relay::PaperRelay;
+use crate::support::actions::{app_of, make_client};
 use crate::support::relay::Initiator;
+use crate::support::stub_relay::StubRelay;
 use crate::support::wire_phone::WirePhone;
 use crate::webhooks::receiver::Receiver;
 use crate::webhooks::register;
@@ -55,20 +55,20 @@ const CLAIMED_AFTER: Duration = Duration::from_secs(40);
 
 /// A relay with the rules as they come, and an initiator that may not read presence.
 struct Paper {
-    relay: PaperRelay,
+    relay: StubRelay,
     key: String,
 }
 
 impl Paper {
     async fn start() -> Self {
-        let relay = PaperRelay::start_within(RelayLimits::default()).await;
+        let relay = StubRelay::start_within(RelayLimits::default()).await;
         let new = NewClient {
             tenant: TenantId::default(),
             name: PlainText::new("Example Bank").unwrap(),
             scopes: blind(),
             bindings: vec![Binding::Code, Binding::None],
         };
-        let (_, key) = make_client(&of_world(relay.relay.dependencies()), new).await;
+        let (_, key) = make_client(&app_of(relay.relay.dependencies()), new).await;
         suite::made(&key);
         Self { relay, key }
     }

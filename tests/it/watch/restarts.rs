@@ -3,7 +3,6 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fido_relay::tasks::Tasks;
 use fido_relay_proto::CeremonyId;
 use fido_relay_proto::device::{AckOf, Card, CardEvent, Challenge};
 use fido_relay_proto::http::{OpenedCeremony, Status};
@@ -13,7 +12,7 @@ use futures::future::join_all;
 use serde_json::json;
 
 use super::roads::{Ended, Road, Told, Watching, last, told};
-use crate::support::agreeable::{CREDENTIAL, agrees, is_completion};
+use crate::support::accepting_server::{CREDENTIAL, accepted_answer, is_completion};
 use crate::support::child_relay::{ChildRelay, Home, pair};
 use crate::support::relay::Initiator;
 use crate::support::scripted_upstream::{Reply, ScriptedUpstream};
@@ -31,7 +30,6 @@ enum Way {
 /// Everybody outside of the process.
 struct World {
     home: Home,
-    tasks: Tasks,
     way: Way,
     key: String,
     relay: ChildRelay,
@@ -75,7 +73,7 @@ impl World {
         let end = async {
             match self.way {
                 Way::Kill => self.relay.kill().await,
-                Way::Term => self.relay.ended_by_signal("TERM").await,
+                Way::Term => drop(self.relay.stop().await),
             }
         };
         let (rest, ()) = futures::future::join(waiting, end).await;
@@ -91,7 +89,7 @@ impl World {
             let ended = watching.ended().unwrap();
             assert!(expected.contains(&ended), "{road:?}: {ended:?}");
         }
-        self.relay = ChildRelay::start(&self.home, &self.tasks).await;
+        self.relay = ChildRelay::start(&self.home).await;
         self.paired.socket_url =
             format!("{}/v1/device/socket", self.relay.url().replacen("http", "ws", 1));
         self.set_out().await;
@@ -109,14 +107,14 @@ impl World {
     }
 }
 
-/// A FIDO2 server that agrees, but never answers the first completion if it is to be killed in it.
+/// A FIDO2 server that accepted_answer, but never answers the first completion if it is to be killed in it.
 fn upstream(way: Way) -> ScriptedUpstream {
     let held = AtomicBool::new(way == Way::Term);
     ScriptedUpstream::listening(move |number, request| {
         if is_completion(request) && !held.swap(true, Ordering::Relaxed) {
             return Reply::Hang;
         }
-        Reply::Answer(agrees(number, request))
+        Reply::Answer(accepted_answer(number, request))
     })
 }
 
@@ -132,8 +130,8 @@ async fn ended_at_every_step(way: Way) -> (World, Receiver, ScriptedUpstream) {
     for (name, value) in receiver.variables() {
         home.set(name, &value);
     }
-    let (tasks, key) = (Tasks::default(), home.api_key().await);
-    let relay = ChildRelay::start(&home, &tasks).await;
+    let key = home.api_key().await;
+    let relay = ChildRelay::start(&home).await;
     let initiator = relay.initiator(&key);
     register(&initiator, &json!({ "url": receiver.url() })).await;
     let (paired, _) = pair(&initiator, "ada").await;
@@ -142,7 +140,7 @@ async fn ended_at_every_step(way: Way) -> (World, Receiver, ScriptedUpstream) {
     });
     let opened = initiator.open(&order).await;
     let (watching, seen) = (Vec::new(), vec![Vec::new(); Road::ALL.len()]);
-    let mut world = World { home, tasks, way, key, relay, paired, opened, watching, seen };
+    let mut world = World { home, way, key, relay, paired, opened, watching, seen };
     let id: CeremonyId = world.opened.id;
 
     world.set_out().await;
@@ -209,7 +207,7 @@ async fn a_relay_killed_at_every_step_is_followed_to_the_end_by_every_road() {
     let first = receiver.until(1).await.remove(0);
     assert!(!first.answered);
     world.relay.kill().await;
-    world.relay = ChildRelay::start(&world.home, &world.tasks).await;
+    world.relay = ChildRelay::start(&world.home).await;
     let received = receiver.until(2).await;
     assert!(received[1].answered);
     assert_eq!(received[0].header("webhook-id"), received[1].header("webhook-id"));
@@ -226,6 +224,6 @@ async fn a_relay_restarted_at_every_step_is_followed_to_the_end_by_every_road() 
     assert_eq!(end.unwrap(), (Status::Ended(Outcome::Succeeded), None));
     let body = receiver.until(1).await.remove(0).json();
     assert_eq!((&body["data"]["seq"], &body["timestamp"]), (&json!(seq), &json!(at)));
-    world.relay.ended_by_signal("TERM").await;
+    world.relay.stop().await;
     assert_eq!(receiver.received().len(), 1);
 }

@@ -1,4 +1,4 @@
-//! The three roads on which a ceremony is watched, each as its callers take it, behind one `next`.
+//! The three ways to watch a ceremony (long poll, event stream, socket) behind one `next`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,40 +16,40 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use crate::support::relay::Initiator;
 
 /// Nothing that a test waits for takes longer.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Road {
+pub(crate) enum Road {
     Poll,
     Events,
     Socket,
 }
 
 impl Road {
-    pub(super) const ALL: [Self; 3] = [Self::Poll, Self::Events, Self::Socket];
+    pub(crate) const ALL: [Self; 3] = [Self::Poll, Self::Events, Self::Socket];
 }
 
 /// What every road tells of a step, and of the last one how it ended.
-pub(super) type Told = (u32, Step, String, Option<(Status, Option<Reason>)>);
+pub(crate) type Told = (u32, Step, String, Option<(Status, Option<Reason>)>);
 
-pub(super) fn told(event: &WatchEvent) -> Told {
+pub(crate) fn told(event: &WatchEvent) -> Told {
     let end = (event.step == Step::Closed).then_some((event.status, event.reason));
     (event.seq, event.step, event.at.clone(), end)
 }
 
 /// How a road ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(crate) enum Ended {
     /// The poll was answered with what stands and when to ask again, or the stream's body ended.
     InOrder,
     /// The socket was closed with this code.
     Closed(u16),
-    /// Nobody said why: the relay is gone.
+    /// Without a reason: the relay is gone.
     Broken,
 }
 
-/// Somebody on a road.
-pub(super) struct Watching {
+/// A watcher.
+pub(crate) struct Watching {
     road: Way,
     ahead: VecDeque<WatchEvent>,
     ended: Option<Ended>,
@@ -64,14 +64,25 @@ enum Way {
 }
 
 impl Watching {
-    /// Sets out after the event with this number.
-    pub(super) async fn after(
+    /// Watches what follows the event with this number.
+    pub(crate) async fn after(
         since: u32,
         road: Road,
         by: &Initiator,
         id: CeremonyId,
         bearer: &str,
     ) -> Self {
+        Self::try_after(since, road, by, id, bearer).await.expect("the relay answers")
+    }
+
+    /// [`Self::after`], or `None` if the connection breaks.
+    pub(crate) async fn try_after(
+        since: u32,
+        road: Road,
+        by: &Initiator,
+        id: CeremonyId,
+        bearer: &str,
+    ) -> Option<Self> {
         let url = format!("{}/v1/ceremonies/{id}", by.url);
         let road = match road {
             Road::Poll => {
@@ -80,7 +91,7 @@ impl Watching {
             Road::Events => {
                 let request = by.http.get(format!("{url}/events")).bearer_auth(bearer);
                 let request = request.header("Last-Event-ID", since.to_string());
-                let response = timeout(PATIENCE, request.send()).await.unwrap().unwrap();
+                let response = timeout(PATIENCE, request.send()).await.unwrap().ok()?;
                 assert_eq!(response.status(), 200, "{}", response.text().await.unwrap());
                 Way::Events { response, text: String::new() }
             }
@@ -96,15 +107,15 @@ impl Watching {
                 }
                 headers.insert("sec-websocket-protocol", offered.parse().unwrap());
                 let opening = tokio_tungstenite::connect_async(request);
-                let (socket, _) = timeout(PATIENCE, opening).await.unwrap().unwrap();
+                let (socket, _) = timeout(PATIENCE, opening).await.unwrap().ok()?;
                 Way::Socket(Box::new(socket))
             }
         };
-        Self { road, ahead: VecDeque::new(), ended: None, phases: Vec::new() }
+        Some(Self { road, ahead: VecDeque::new(), ended: None, phases: Vec::new() })
     }
 
     /// The next event, or none where the road ends.
-    pub(super) async fn next(&mut self) -> Option<WatchEvent> {
+    pub(crate) async fn next(&mut self) -> Option<WatchEvent> {
         while self.ahead.is_empty() && self.ended.is_none() {
             timeout(PATIENCE, self.read()).await.expect("news, or an end");
         }
@@ -112,7 +123,7 @@ impl Watching {
     }
 
     /// Every event until the road ends.
-    pub(super) async fn rest(&mut self) -> Vec<WatchEvent> {
+    pub(crate) async fn rest(&mut self) -> Vec<WatchEvent> {
         let mut all = Vec::new();
         while let Some(event) = self.next().await {
             all.push(event);
@@ -121,11 +132,11 @@ impl Watching {
     }
 
     /// The phases that it told, each with the number of the step that led to it.
-    pub(super) fn phases(&self) -> &[(u32, Phase)] {
+    pub(crate) fn phases(&self) -> &[(u32, Phase)] {
         &self.phases
     }
 
-    pub(super) fn ended(&self) -> Option<Ended> {
+    pub(crate) fn ended(&self) -> Option<Ended> {
         self.ended
     }
 
@@ -182,10 +193,9 @@ impl Watching {
     }
 }
 
-/// What a poll's answer says of one step.
 /// The events that follow number `since`. A watcher with a number that the ceremony does not have
 /// reads the last one anew.
-pub(super) fn after(view: &CeremonyView, since: u32) -> Vec<WatchEvent> {
+pub(crate) fn after(view: &CeremonyView, since: u32) -> Vec<WatchEvent> {
     let known = view.progress.iter().position(|entry| entry.seq == since);
     let start = match known {
         Some(at) => at + 1,
@@ -196,7 +206,7 @@ pub(super) fn after(view: &CeremonyView, since: u32) -> Vec<WatchEvent> {
 }
 
 /// The number of the last event that was seen.
-pub(super) fn last(seen: &[Told]) -> u32 {
+pub(crate) fn last(seen: &[Told]) -> u32 {
     seen.last().map_or(0, |(seq, ..)| *seq)
 }
 
@@ -214,7 +224,7 @@ fn event(view: &CeremonyView, seq: u32) -> WatchEvent {
 }
 
 /// One block of an event stream, as the HTML standard reads it, held to what its data say.
-pub(super) fn parsed(block: &str) -> Option<WatchEvent> {
+pub(crate) fn parsed(block: &str) -> Option<WatchEvent> {
     let field = |name: &str| {
         let lines = block.lines().filter_map(|line| line.split_once(": "));
         lines.filter(|(known, _)| *known == name).map(|(_, value)| value).next()

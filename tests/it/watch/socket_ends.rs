@@ -6,8 +6,7 @@ use std::time::Duration;
 use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::app::clients;
 use fido_relay::app::clients::Clients;
-use fido_relay::core::ceremony::{Ceremony, Event};
-use fido_relay::ports::{Bucket, Store as _};
+use fido_relay::core::ceremony::Event;
 use fido_relay_proto::TenantId;
 use futures::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
@@ -15,8 +14,8 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use crate::support::acts::{of_world, operator};
-use crate::support::paper_relay::{PaperRelay, PaperSocket};
+use crate::support::actions::{app_of, operator};
+use crate::support::stub_relay::{PaperSocket, StubRelay};
 
 /// Between two pings of the relay.
 const BEAT: Duration = Duration::from_secs(15);
@@ -55,14 +54,14 @@ fn said(code: u16, reason: &str) -> (u16, String) {
 }
 
 /// The place of a socket that ended is given back.
-async fn is_free(relay: &PaperRelay) {
+async fn is_free(relay: &StubRelay) {
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(relay.relay.occupancy().watched, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_watchers_ping_is_answered_with_its_own_bytes() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order()).await;
     let mut socket = relay.watch_socket(&id, &ticket, 0).await;
     assert!(matches!(socket.next().await, Some(Ok(Message::Text(_)))));
@@ -75,7 +74,7 @@ async fn a_watchers_ping_is_answered_with_its_own_bytes() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_that_answers_pings_stays_until_the_end() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order()).await;
     let mut socket = relay.watch_socket(&id, &ticket, 0).await;
     let end = async {
@@ -90,7 +89,7 @@ async fn a_watcher_that_answers_pings_stays_until_the_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_that_leaves_its_pings_unanswered_is_closed_with_1001() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order()).await;
     // Nothing is read, so nothing is answered.
     let mut socket = relay.watch_socket(&id, &ticket, 0).await;
@@ -104,7 +103,7 @@ async fn a_watcher_that_leaves_its_pings_unanswered_is_closed_with_1001() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_that_goes_away_is_answered_with_its_own_code() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     for code in [1000, 1001] {
         let (id, _, ticket) = relay.open(&order()).await;
         let mut socket = relay.watch_socket(&id, &ticket, 0).await;
@@ -123,9 +122,9 @@ async fn a_watcher_that_goes_away_is_answered_with_its_own_code() {
 #[tokio::test(start_paused = true)]
 async fn a_watcher_whose_client_is_removed_is_closed_with_4401() {
     for has_news in [false, true] {
-        let relay = PaperRelay::start().await;
+        let relay = StubRelay::start().await;
         let (id, ..) = relay.open(&order()).await;
-        let app = of_world(relay.relay.dependencies());
+        let app = app_of(relay.relay.dependencies());
         let clients = Clients::new(app.store.clone());
         let client = clients.list(&TenantId::default()).await.unwrap().remove(0);
         let mut socket = relay.watch_socket(&id, &relay.key, 0).await;
@@ -148,19 +147,13 @@ async fn a_watcher_whose_client_is_removed_is_closed_with_4401() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_whose_ticket_has_died_is_closed_with_4401() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order()).await;
     let mut socket = relay.watch_socket(&id, &ticket, 0).await;
     // Closed more than a minute ago by a node whose notice was lost.
     let behind_its_back = async {
         tokio::time::sleep(Duration::from_secs(70)).await;
-        let key = key(&id).to_string();
-        let stored = relay.store.load(Bucket::Ceremonies, &key).await.unwrap().unwrap();
-        let mut ceremony: Ceremony = serde_json::from_slice(&stored.value).unwrap();
-        let past = ceremony.request.opened_at.plus_secs(1);
-        ceremony.step(past, Event::Cancel);
-        let record = serde_json::to_vec(&ceremony).unwrap();
-        relay.store.save(Bucket::Ceremonies, &key, stored.revision, record).await.unwrap();
+        relay.cancel_in_store(&id).await;
     };
     let ((steps, _, close), ()) = futures::future::join(rest(&mut socket), behind_its_back).await;
     assert_eq!((steps, close), (vec!["opened".to_owned()], said(4401, "unauthorized")));
@@ -168,7 +161,7 @@ async fn a_watcher_whose_ticket_has_died_is_closed_with_4401() {
 
 #[tokio::test(start_paused = true)]
 async fn a_watcher_of_a_relay_that_cannot_look_is_closed_with_1013_and_goes_on_later() {
-    let relay = PaperRelay::start().await;
+    let relay = StubRelay::start().await;
     let (id, _, ticket) = relay.open(&order()).await;
     for bearer in [&ticket, &relay.key] {
         let mut socket = relay.watch_socket(&id, bearer, 0).await;

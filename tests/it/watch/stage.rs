@@ -13,7 +13,7 @@ use fido_relay_proto::{AttemptId, Binding, CeremonyId, DeviceId, NodeId, Step, T
 use serde_json::json;
 use serde_json::value::RawValue;
 
-use crate::support::agreeable::{agrees, is_completion, upstream_at};
+use crate::support::accepting_server::{accepted_answer, is_completion, upstream_at};
 use crate::support::relay::{Initiator, TestRelay};
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
@@ -74,7 +74,7 @@ impl Stage {
             } else if says("Unknown") {
                 Reply::HangUp
             } else {
-                Reply::Answer(agrees(number, request))
+                Reply::Answer(accepted_answer(number, request))
             }
         });
         let agree = upstream_at(&upstream.url());

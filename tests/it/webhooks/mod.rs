@@ -5,16 +5,15 @@ mod changes;
 mod cuts;
 pub(crate) mod receiver;
 
-use std::process::Stdio;
-
 use fido_relay::ports::Bucket;
 use fido_relay_proto::http::Scope;
 use fido_relay_proto::webhook::{CreatedWebhook, DeliveryList, TestedWebhook, WebhookList};
 use fido_relay_proto::{Binding, CeremonyId};
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 
-use crate::support::figures::Figures;
+use crate::support::child::run_with;
+use crate::support::metric_samples::MetricSamples;
 use crate::support::needs;
 use crate::support::relay::{Initiator, TestRelay};
 use receiver::{Received, Receiver};
@@ -45,12 +44,6 @@ async fn officially_verified(
     received: &Received,
 ) -> Value {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/webhooks/verify.py");
-    let mut verifier = tokio::process::Command::new(python)
-        .arg(script)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
     let public_key = made.webhook.keys.iter().find_map(|key| key.public_key.clone());
     let line = json!({
         "secret": made.secret,
@@ -58,12 +51,7 @@ async fn officially_verified(
         "headers": received.headers,
         "body": received.body,
     });
-    let mut stdin = verifier.stdin.take().unwrap();
-    stdin.write_all(format!("{line}\n").as_bytes()).await.unwrap();
-    drop(stdin);
-    let told = verifier.wait_with_output().await.unwrap();
-    assert!(told.status.success());
-    serde_json::from_slice(&told.stdout).unwrap()
+    run_with(Command::new(python).arg(script), &format!("{line}\n")).await.json()
 }
 
 #[tokio::test]
@@ -269,7 +257,7 @@ async fn the_figures_tell_how_deliveries_fare() {
     }
     let url = format!("http://{}/metrics", relay.running.admin_address().unwrap());
     let text = initiator.http.get(url).send().await.unwrap().text().await.unwrap();
-    let figures = Figures::read(&text);
+    let figures = MetricSamples::read(&text);
     let figure = |name: &str| figures.sum(&format!("fido_relay_{name}"), &[]);
     assert_eq!(figure("webhooks_delivered_total"), 1.0);
     // A retry may have come before this look: its pause is drawn from zero on.

@@ -7,8 +7,8 @@ use fido_relay_proto::Outcome;
 use fido_relay_proto::http::Status;
 use serde_json::json;
 
+use crate::support::fixture::Fixture;
 use crate::support::raw_socket::{CLOSE, FIN, Heard, RawSocket, TEXT, frame, text};
-use crate::support::scene::Scene;
 
 /// Codes that a peer may send (section 7.4 and its registry).
 const REGISTERED: [u16; 15] =
@@ -23,16 +23,16 @@ enum Place {
     Watcher,
 }
 
-async fn socket(scene: &Scene, place: Place) -> RawSocket {
+async fn socket(fixture: &Fixture, place: Place) -> RawSocket {
     match place {
         Place::Stranger => {
-            let mut socket = RawSocket::upgraded(&scene.relay.url()).await;
+            let mut socket = RawSocket::upgraded(&fixture.relay.url()).await;
             socket.hello().await;
             socket
         }
-        Place::Device => scene.raw_ada().await,
+        Place::Device => fixture.raw_ada().await,
         Place::Watcher => {
-            let offered = format!("fido-relay.watch.v1, ticket.{}", scene.open.ticket);
+            let offered = format!("fido-relay.watch.v1, ticket.{}", fixture.open.ticket);
             let headers = [
                 ("Connection", "Upgrade"),
                 ("Upgrade", "websocket"),
@@ -40,9 +40,9 @@ async fn socket(scene: &Scene, place: Place) -> RawSocket {
                 ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
                 ("Sec-WebSocket-Protocol", &offered),
             ];
-            let path = format!("/v1/ceremonies/{}/socket", scene.open.id);
+            let path = format!("/v1/ceremonies/{}/socket", fixture.open.id);
             let (socket, head) =
-                RawSocket::ask_at("GET", &path, &scene.relay.url(), &headers).await;
+                RawSocket::ask_at("GET", &path, &fixture.relay.url(), &headers).await;
             assert_eq!(head.status, 101, "{head:?}");
             socket
         }
@@ -76,7 +76,7 @@ fn long_form(bytes: usize) -> Vec<u8> {
 
 #[tokio::test]
 async fn a_close_is_answered_by_its_code_and_a_bad_frame_by_what_is_wrong() {
-    let scene = Scene::set().await;
+    let fixture = Fixture::new().await;
     let mut table: Vec<(String, Vec<u8>, u16)> = vec![
         ("an empty Close".to_owned(), frame(FIN | CLOSE, b""), 1005),
         ("a Close with a reason".to_owned(), close(4000, "über".as_bytes()), 4000),
@@ -93,7 +93,7 @@ async fn a_close_is_answered_by_its_code_and_a_bad_frame_by_what_is_wrong() {
     table.extend(FORBIDDEN.map(|code| (format!("a Close {code}"), close(code, b""), 1002)));
     let judge = async |place: Place| {
         for (name, bytes, code) in &table {
-            let mut socket = socket(&scene, place).await;
+            let mut socket = socket(&fixture, place).await;
             socket.send(bytes).await;
             assert_eq!(close_of(&mut socket).await, *code, "{place:?}: {name}");
             // RFC 6455 section 7.1.1: the server ends the connection first.
@@ -104,26 +104,26 @@ async fn a_close_is_answered_by_its_code_and_a_bad_frame_by_what_is_wrong() {
     };
     // One device has one socket: what is after the other must be.
     futures::join!(judge(Place::Stranger), judge(Place::Device), judge(Place::Watcher));
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 #[tokio::test]
 async fn what_was_sent_before_a_close_in_one_segment_still_counts() {
-    let scene = Scene::set().await;
-    let mut device = scene.raw_ada().await;
-    let id = scene.open.id;
+    let fixture = Fixture::new().await;
+    let mut device = fixture.raw_ada().await;
+    let id = fixture.open.id;
     let no = json!({ "type": "decline", "ceremony_id": id, "reason": "declined" }).to_string();
     device.send(&[text(&no), close(1000, b"")].concat()).await;
     assert_eq!(close_of(&mut device).await, 1000);
-    let status = scene.initiator.outcome(id).await.status;
+    let status = fixture.initiator.outcome(id).await.status;
     assert_eq!(status, Status::Ended(Outcome::Denied));
 }
 
 #[tokio::test]
 async fn a_peer_that_says_goodbye_and_stays_is_not_waited_for() {
-    let scene = Scene::set().await;
+    let fixture = Fixture::new().await;
     let stays = async |place: Place| {
-        let mut socket = socket(&scene, place).await;
+        let mut socket = socket(&fixture, place).await;
         socket.send(&close(1000, b"")).await;
         assert_eq!(close_of(&mut socket).await, 1000, "{place:?}");
         assert_eq!(socket.next().await, Heard::End, "{place:?}");

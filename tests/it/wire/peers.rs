@@ -1,36 +1,33 @@
 //! Independent WebSocket peers that close: what they report to their program.
 
 use std::path::Path;
-use std::process::Stdio;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
+use crate::support::child::ChildProcess;
+use crate::support::fixture::Fixture;
 use crate::support::needs;
-use crate::support::scene::Scene;
 
 #[tokio::test]
 async fn pythons_websockets_sees_its_close_answered_on_every_socket() {
     let Some(python) = needs::python("the closing handshake with websockets") else { return };
-    let scene = Scene::set().await;
+    let fixture = Fixture::new().await;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/wire/close.py");
     let peer = |url: &str, subprotocols: &str, auth: bool| {
         let mut peer = Command::new(&python);
         peer.arg(&script).args([url, subprotocols, "4001"]).args(auth.then_some("auth"));
-        peer.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap()
+        ChildProcess::start(&mut peer)
     };
-    let devices = scene.relay.socket_url();
-    let watchers = devices.replace("device", &format!("ceremonies/{}", scene.open.id));
-    let ticket = format!("fido-relay.watch.v1,ticket.{}", scene.open.ticket);
+    let devices = fixture.relay.socket_url();
+    let watchers = devices.replace("device", &format!("ceremonies/{}", fixture.open.id));
+    let ticket = format!("fido-relay.watch.v1,ticket.{}", fixture.open.ticket);
     let closes = async |url: &str, subprotocols: &str, auth: bool| {
         let mut peer = peer(url, subprotocols, auth);
-        let mut lines = BufReader::new(peer.stdout.take().unwrap()).lines();
-        let mut line = lines.next_line().await.unwrap().expect("the peer prints a line");
+        let mut line = peer.prints("").await;
         if auth {
-            let proof = scene.ada.key.auth_proof(&devices, &line, scene.ada.device_id).unwrap();
-            let input = peer.stdin.as_mut().unwrap();
-            input.write_all(format!("{proof}\n").as_bytes()).await.unwrap();
-            line = lines.next_line().await.unwrap().expect("the peer prints how it ended");
+            let proof = fixture.ada.key.auth_proof(&devices, &line, fixture.ada.device_id).unwrap();
+            peer.types(&format!("{proof}\n")).await;
+            line = peer.prints("").await;
         }
         assert_eq!(line, "4001 True", "{url}, {auth}");
     };

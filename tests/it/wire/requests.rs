@@ -1,7 +1,7 @@
 //! Requests that name no server or several, and handshakes that are none, byte for byte.
 
+use crate::support::fixture::Fixture;
 use crate::support::raw_socket::RawSocket;
-use crate::support::scene::Scene;
 
 /// A request and what it is answered with: the status, and a word of the body.
 async fn asked(url: &str, lines: &[&str]) -> crate::support::raw_socket::Head {
@@ -12,9 +12,9 @@ async fn asked(url: &str, lines: &[&str]) -> crate::support::raw_socket::Head {
 
 #[tokio::test]
 async fn a_request_names_one_server_and_has_one_of_each_field() {
-    let scene = Scene::set().await;
-    let url = scene.relay.url();
-    let key = format!("Authorization: Bearer {}", scene.initiator.key);
+    let fixture = Fixture::new().await;
+    let url = fixture.relay.url();
+    let key = format!("Authorization: Bearer {}", fixture.initiator.key);
     let other = "Authorization: Bearer rk_x";
     let (health, me) = ("GET /healthz HTTP/1.1", "GET /v1/clients/self HTTP/1.1");
     let table: [(&[&str], u16); 22] = [
@@ -50,16 +50,16 @@ async fn a_request_names_one_server_and_has_one_of_each_field() {
             assert!(head.header("strict-transport-security").is_none(), "without TLS");
         }
     }
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }
 
 #[tokio::test]
 async fn a_handshake_has_one_key_and_the_one_version() {
-    let scene = Scene::set().await;
-    let url = scene.relay.url();
-    let id = scene.open.id;
+    let fixture = Fixture::new().await;
+    let url = fixture.relay.url();
+    let id = fixture.open.id;
     let ticket =
-        format!("Sec-WebSocket-Protocol: fido-relay.watch.v1, ticket.{}", scene.open.ticket);
+        format!("Sec-WebSocket-Protocol: fido-relay.watch.v1, ticket.{}", fixture.open.ticket);
     let device = "Sec-WebSocket-Protocol: fido-relay.v1".to_owned();
     let paths = [
         ("GET /v1/device/socket HTTP/1.1".to_owned(), device),
@@ -92,5 +92,5 @@ async fn a_handshake_has_one_key_and_the_one_version() {
             }
         }
     }
-    scene.the_open_ceremony_still_completes().await;
+    fixture.open_ceremony_completes().await;
 }

@@ -100,7 +100,7 @@ pub(in crate::edge) async fn rotate(
     let webhooks = webhooks(&edge)?.clone();
     let rotated = finish(&edge, async move { webhooks.rotate(&endpoint, value).await });
     let (endpoint, secret) = rotated.await??;
-    tracing::info!(webhook = %endpoint.id, "webhook key made");
+    tracing::info!(webhook = %endpoint.id, "webhook key created");
     Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: views::webhook(&endpoint), secret })))
 }
 

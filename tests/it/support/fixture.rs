@@ -7,13 +7,13 @@ use fido_relay_proto::{Outcome, RelayFrame};
 use fido_relay_rig::phone::Paired;
 use serde_json::json;
 
-use super::agreeable::{CREDENTIAL, agreeable, completions, upstream_at};
+use super::accepting_server::{CREDENTIAL, accepting_server, completions, upstream_at};
 use super::raw_socket::{Heard, RawSocket, text};
 use super::relay::{Initiator, TestRelay};
 use super::scripted_upstream::ScriptedUpstream;
 use super::wire_phone::WirePhone;
 
-pub(crate) struct Scene {
+pub(crate) struct Fixture {
     pub(crate) relay: TestRelay,
     pub(crate) initiator: Initiator,
     pub(crate) upstream: ScriptedUpstream,
@@ -23,13 +23,13 @@ pub(crate) struct Scene {
     pub(crate) open: OpenedCeremony,
 }
 
-impl Scene {
-    pub(crate) async fn set() -> Self {
-        Self::set_with(|_| {}).await
+impl Fixture {
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| {}).await
     }
 
-    pub(crate) async fn set_with(change: impl FnOnce(&mut Config)) -> Self {
-        let upstream = agreeable();
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let upstream = accepting_server();
         let agree = upstream_at(&upstream.url());
         let relay = TestRelay::start_with(|config| {
             agree(config);
@@ -57,7 +57,7 @@ impl Scene {
     }
 
     /// The ceremony that was open all the time comes to its end, with one call to the server.
-    pub(crate) async fn the_open_ceremony_still_completes(&self) {
+    pub(crate) async fn open_ceremony_completes(&self) {
         let before = completions(&self.upstream);
         let (id, code) = (self.open.id, self.open.code.clone().unwrap());
         let mut phone = WirePhone::connect(self.ada.clone()).await;

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use redb::{BackendError, StorageBackend};
 
-use crate::simulation::chance::Chance;
+use crate::simulation::rng::Rng;
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
@@ -26,21 +26,21 @@ const PIECE: usize = 16 * 1024;
 
 /// A disk with some files. Clones are the same disk.
 #[derive(Clone, Debug)]
-pub(crate) struct TornDisk(Arc<Mutex<State>>);
+pub(crate) struct FaultyDisk(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
     files: Vec<Content>,
     log: Log,
-    weather: Weather,
-    chance: Chance,
+    faults: DiskFaults,
+    rng: Rng,
     /// How many more are refused because the disk is full.
     refusals: u64,
 }
 
 /// How often something goes wrong, in cases of a thousand.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Weather {
+pub(crate) struct DiskFaults {
     pub(crate) failed_writes: u64,
     pub(crate) failed_syncs: u64,
     /// The disk says that it synced and did not.
@@ -127,7 +127,7 @@ impl Content {
 
     /// Applies what was not synced, or a part of it, or nothing. Where a length is missing, so is
     /// what was written behind it.
-    fn apply_perhaps(&mut self, what: &What, chance: &mut Chance) {
+    fn apply_perhaps(&mut self, what: &What, rng: &mut Rng) {
         let within = match what {
             What::Write { at, data } => {
                 let room = self.len.saturating_sub(*at).min(data.len());
@@ -135,13 +135,13 @@ impl Content {
             }
             What::SetLen(len) => What::SetLen(*len),
         };
-        match (chance.below(3), &within) {
+        match (rng.below(3), &within) {
             (0, _) => {}
             (1, What::Write { at, data }) => {
                 let mut from = 0;
                 while from < data.len() {
                     let to = ((at + from) / SECTOR * SECTOR + SECTOR - at).min(data.len());
-                    if chance.happens(500) {
+                    if rng.happens(500) {
                         self.write(at + from, &data[from..to]);
                     }
                     from = to;
@@ -162,17 +162,17 @@ fn pieces(range: Range<usize>) -> impl Iterator<Item = (usize, Range<usize>, usi
     })
 }
 
-impl TornDisk {
+impl FaultyDisk {
     /// A disk that begins with these files.
     pub(crate) fn new(files: Vec<Content>) -> Self {
         let log = Log { first: files.clone(), ops: Vec::new() };
-        let (weather, chance) = (Weather::default(), Chance::new(0));
-        Self(Arc::new(Mutex::new(State { files, log, weather, chance, refusals: 0 })))
+        let (faults, rng) = (DiskFaults::default(), Rng::new(0));
+        Self(Arc::new(Mutex::new(State { files, log, faults, rng, refusals: 0 })))
     }
 
-    pub(crate) fn set_weather(&self, weather: Weather, seed: u64) {
+    pub(crate) fn set_weather(&self, faults: DiskFaults, seed: u64) {
         let state = &mut *self.lock();
-        (state.weather, state.chance, state.refusals) = (weather, Chance::new(seed), 0);
+        (state.faults, state.rng, state.refusals) = (faults, Rng::new(seed), 0);
     }
 
     /// How many operations the disk has logged.
@@ -197,15 +197,15 @@ impl TornDisk {
 
     fn change(&self, number: usize, what: What) -> io::Result<()> {
         let state = &mut *self.lock();
-        if state.chance.happens(state.weather.fills_up) {
-            state.refusals = 1 + state.chance.below(REFUSALS);
+        if state.rng.happens(state.faults.fills_up) {
+            state.refusals = 1 + state.rng.below(REFUSALS);
         }
         if state.refusals > 0 {
             state.refusals -= 1;
             return Err(io::ErrorKind::StorageFull.into());
         }
-        if state.chance.happens(state.weather.failed_writes) {
-            state.files[number].apply_perhaps(&what, &mut state.chance);
+        if state.rng.happens(state.faults.failed_writes) {
+            state.files[number].apply_perhaps(&what, &mut state.rng);
             state.log.ops.push((number, Op::Failed(what)));
             return Err(io::Error::other("the disk failed to write"));
         }
@@ -215,10 +215,10 @@ impl TornDisk {
     }
 }
 
-/// A file of a [`TornDisk`].
+/// A file of a [`FaultyDisk`].
 #[derive(Debug)]
 pub(crate) struct TornFile {
-    disk: TornDisk,
+    disk: FaultyDisk,
     number: usize,
 }
 
@@ -237,10 +237,10 @@ impl StorageBackend for TornFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let state = &mut *self.disk.lock();
-        if state.chance.happens(state.weather.ignored_syncs) {
+        if state.rng.happens(state.faults.ignored_syncs) {
             return Ok(());
         }
-        let fails = state.chance.happens(state.weather.failed_syncs);
+        let fails = state.rng.happens(state.faults.failed_syncs);
         state.log.ops.push((self.number, if fails { Op::FailedSync } else { Op::Sync }));
         if fails { Err(io::Error::other("the disk failed to sync")) } else { Ok(()) }
     }
@@ -298,12 +298,12 @@ impl Platter {
         }
     }
 
-    fn image(&self, chance: &mut Chance) -> Content {
+    fn image(&self, rng: &mut Rng) -> Content {
         let mut content = self.settled.clone();
         for (what, fate) in &self.open {
             match fate {
                 Fate::Durable => content.apply(what),
-                Fate::Unsynced | Fate::Doubtful => content.apply_perhaps(what, chance),
+                Fate::Unsynced | Fate::Doubtful => content.apply_perhaps(what, rng),
             }
         }
         content
@@ -329,8 +329,8 @@ impl Log {
                 platters[*file].take(op);
             }
             done = point;
-            let mut chance = Chance::new(seed);
-            (point, seed, platters.iter().map(|platter| platter.image(&mut chance)).collect())
+            let mut rng = Rng::new(seed);
+            (point, seed, platters.iter().map(|platter| platter.image(&mut rng)).collect())
         })
     }
 }
@@ -346,16 +346,16 @@ mod tests {
     }
 
     /// The values that a byte has in many images after the last operation.
-    fn seen(disk: &TornDisk, at: usize) -> std::collections::BTreeSet<u8> {
+    fn seen(disk: &FaultyDisk, at: usize) -> std::collections::BTreeSet<u8> {
         let log = disk.take_log();
         let points: Vec<_> = (0..200).map(|seed| (log.len(), seed)).collect();
         log.images(points).map(|(_, _, files)| byte(&files[0], at)).collect()
     }
 
-    fn disk() -> (TornDisk, TornFile) {
+    fn disk() -> (FaultyDisk, TornFile) {
         let mut content = Content::default();
         content.set_len(3 * PIECE);
-        let disk = TornDisk::new(vec![content]);
+        let disk = FaultyDisk::new(vec![content]);
         (disk.clone(), disk.file(0))
     }
 
@@ -373,9 +373,9 @@ mod tests {
     fn a_failed_sync_leaves_doubt_that_a_later_one_does_not_take_away() {
         let (disk, file) = disk();
         file.write(5, &[1]).unwrap();
-        disk.set_weather(Weather { failed_syncs: 1000, ..Weather::default() }, 0);
+        disk.set_weather(DiskFaults { failed_syncs: 1000, ..DiskFaults::default() }, 0);
         file.sync_data().unwrap_err();
-        disk.set_weather(Weather::default(), 0);
+        disk.set_weather(DiskFaults::default(), 0);
         file.write(6, &[1]).unwrap();
         file.sync_data().unwrap();
         let log = disk.take_log();
@@ -419,9 +419,9 @@ mod tests {
     #[test]
     fn a_full_disk_takes_nothing_until_there_is_room() {
         let (disk, file) = disk();
-        disk.set_weather(Weather { fills_up: 1000, ..Weather::default() }, 0);
+        disk.set_weather(DiskFaults { fills_up: 1000, ..DiskFaults::default() }, 0);
         assert_eq!(file.write(5, &[1]).unwrap_err().kind(), io::ErrorKind::StorageFull);
-        disk.set_weather(Weather::default(), 0);
+        disk.set_weather(DiskFaults::default(), 0);
         file.write(5, &[2]).unwrap();
         file.sync_data().unwrap();
         assert_eq!(seen(&disk, 5), [2].into());

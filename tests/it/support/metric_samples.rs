@@ -12,9 +12,9 @@ pub(crate) struct Sample {
 
 /// Every sample of an exposition.
 #[derive(Debug)]
-pub(crate) struct Figures(pub(crate) Vec<Sample>);
+pub(crate) struct MetricSamples(pub(crate) Vec<Sample>);
 
-impl Figures {
+impl MetricSamples {
     pub(crate) fn read(text: &str) -> Self {
         assert!(text.ends_with("# EOF\n"), "cut off: {text}");
         let samples = text.lines().filter(|line| !line.starts_with('#'));

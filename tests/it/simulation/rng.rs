@@ -2,9 +2,9 @@
 
 /// SplitMix64: small, good enough to decide what goes wrong next, and the same on every machine.
 #[derive(Clone, Debug)]
-pub(crate) struct Chance(u64);
+pub(crate) struct Rng(u64);
 
-impl Chance {
+impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }

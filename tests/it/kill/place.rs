@@ -1,13 +1,10 @@
-//! A relay as a process that is killed: its data, its port, and what it says on its two outputs.
+//! What stays when a relay is killed: its data and its port, and the initiator's webhook endpoint.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::process::Stdio;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay::app::audit::{Audit, AuditDependencies, Settings};
-use fido_relay::app::clients::NewClient;
 use fido_relay::app::keys;
 use fido_relay::app::webhooks;
 use fido_relay::backends::embedded::{FileStore, SystemClock};
@@ -17,18 +14,13 @@ use fido_relay::ports::{Bucket, Store, records};
 use fido_relay::security::encryption::Encryptor;
 use fido_relay::security::record::RecordSigner;
 use fido_relay::serve::{AUDIT_DIR, DataDirectory, SEAL_KEY_FILE};
-use fido_relay::tasks::Tasks;
-use fido_relay_proto::http::Scope;
-use fido_relay_proto::{Binding, CeremonyId, EventId, Outcome, PlainText, TenantId};
+use fido_relay_proto::{CeremonyId, EventId, Outcome};
 use serde_json::Value;
-use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::history::Seen;
 use crate::audit;
-use crate::support::acts::{at_rest, make_client};
+use crate::support::child_relay::{ChildRelay, Home};
 use crate::support::own_port::OwnPort;
 use crate::webhooks::receiver::Receiver;
 
@@ -41,18 +33,38 @@ const VAPID_KEY: &str = "vapid.pem";
 /// What stays when a relay is killed.
 #[derive(Debug)]
 pub(super) struct Place {
-    data_dir: TempDir,
+    pub(super) home: Home,
     port: OwnPort,
     /// The initiator's webhook endpoint.
     receiver: Receiver,
 }
 
 impl Place {
-    pub(super) async fn new() -> Self {
-        let (data_dir, receiver) = (tempfile::tempdir().unwrap(), Receiver::start().await);
+    pub(super) async fn new(upstream: &str) -> Self {
+        let (port, receiver) = (OwnPort::reserve(), Receiver::start().await);
+        let mut home = Home::new(&[
+            ("FIDO_RELAY_LISTEN", &port.address.to_string()),
+            ("FIDO_RELAY_UPSTREAM__URL", upstream),
+            ("FIDO_RELAY_TENANT__RP_ID", "localhost"),
+            ("FIDO_RELAY_LIMITS__ATTEMPTS_BURST", "100000"),
+            ("FIDO_RELAY_PUSH__AFTER_MS", "0"),
+            ("FIDO_RELAY_PUSH__WEBPUSH__KEY_FILE", VAPID_KEY),
+            ("FIDO_RELAY_PUSH__WEBPUSH__CONTACT", "mailto:ops@example.com"),
+            ("FIDO_RELAY_PUSH__WEBPUSH__ALLOW_LOOPBACK_HTTP", "true"),
+        ]);
+        for (name, value) in receiver.variables() {
+            home.set(name, &value);
+        }
         let key = rcgen::KeyPair::generate().unwrap();
-        std::fs::write(data_dir.path().join(VAPID_KEY), key.serialize_pem()).unwrap();
-        Self { data_dir, port: OwnPort::reserve(), receiver }
+        std::fs::write(home.path().join(VAPID_KEY), key.serialize_pem()).unwrap();
+        Self { home, port, receiver }
+    }
+
+    /// Starts the relay, which stands still at its point if it is armed with one.
+    pub(super) async fn start(&self, armed: Option<Point>) -> ChildRelay {
+        let mut command = self.home.command(&["serve"]);
+        let armed = armed.map(|point| ("FAULT_POINT", point.name()));
+        ChildRelay::start_by(command.envs(armed)).await
     }
 
     pub(super) fn webhook_url(&self) -> String {
@@ -76,15 +88,7 @@ impl Place {
     }
 
     fn store(&self) -> FileStore {
-        DataDirectory::at(self.data_dir.path()).open().unwrap()
-    }
-
-    /// The API key of an initiator that may do everything, made before any relay runs.
-    pub(super) async fn api_key(&self) -> String {
-        let name = PlainText::new("Example Bank").unwrap();
-        let (scopes, bindings) = (Scope::ALL.to_vec(), vec![Binding::Code]);
-        let new = NewClient { tenant: TenantId::default(), name, scopes, bindings };
-        make_client(&at_rest(Arc::new(self.store())), new).await.1
+        DataDirectory::at(&self.home.data_dir()).open().unwrap()
     }
 
     /// Every ceremony that is stored, read while no relay runs.
@@ -107,11 +111,11 @@ impl Place {
     /// the ceremony's facts make.
     pub(super) async fn audit_is_complete(&self) {
         let store: Arc<dyn Store> = Arc::new(self.store());
-        let sealer = Encryptor::load_or_make(&self.path().join(SEAL_KEY_FILE)).unwrap();
+        let sealer = Encryptor::load_or_make(&self.home.data_dir().join(SEAL_KEY_FILE)).unwrap();
         let keys = keys::load_or_make(&*store, &sealer).await.unwrap();
         let signer = RecordSigner::new(&keys, &self.url()).unwrap();
         let published = audit::jwks(&signer);
-        let directory = self.path().join(AUDIT_DIR);
+        let directory = self.home.data_dir().join(AUDIT_DIR);
         let settings = Settings::new(directory.clone());
         let journal = crate::support::journal();
         let ground = AuditDependencies {
@@ -162,87 +166,5 @@ impl Place {
             let Seen::Stored { id, outcome: Some(outcome), .. } = seen else { continue };
             assert!(outcome == Outcome::Expired || !counted(&id), "{id} ended and counts as open");
         }
-    }
-
-    fn path(&self) -> &Path {
-        self.data_dir.path()
-    }
-}
-
-/// A running relay.
-#[derive(Debug)]
-pub(super) struct RelayProcess {
-    process: Child,
-    said: Lines<BufReader<ChildStdout>>,
-    log: Arc<Mutex<Vec<String>>>,
-}
-
-impl RelayProcess {
-    /// Starts it and waits until it serves.
-    pub(super) async fn start(
-        place: &Place,
-        upstream: &str,
-        armed: Option<Point>,
-        tasks: &Tasks,
-    ) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_fido-relay"))
-            .arg("serve")
-            .current_dir(place.path())
-            .env_clear()
-            .env("FIDO_RELAY_DATA_DIR", place.path())
-            .env("FIDO_RELAY_LISTEN", place.port.address.to_string())
-            .env("FIDO_RELAY_UPSTREAM__URL", upstream)
-            .env("FIDO_RELAY_TENANT__RP_ID", "localhost")
-            .env("FIDO_RELAY_LOG__FORMAT", "json")
-            .env("FIDO_RELAY_LIMITS__ATTEMPTS_BURST", "100000")
-            .env("FIDO_RELAY_PUSH__AFTER_MS", "0")
-            .env("FIDO_RELAY_PUSH__WEBPUSH__KEY_FILE", place.path().join(VAPID_KEY))
-            .env("FIDO_RELAY_PUSH__WEBPUSH__CONTACT", "mailto:ops@example.com")
-            .env("FIDO_RELAY_PUSH__WEBPUSH__ALLOW_LOOPBACK_HTTP", "true")
-            .envs(place.receiver.variables())
-            .envs(armed.map(|point| ("FAULT_POINT", point.name())))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let said = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let serves = async {
-            while let Some(line) = lines.next_line().await.unwrap() {
-                let serves = line.contains("\"listen\"");
-                log.lock().unwrap().push(line);
-                if serves {
-                    return true;
-                }
-            }
-            false
-        };
-        let serves = timeout(PATIENCE, serves).await;
-        assert_eq!(serves, Ok(true), "the relay does not serve: {:#?}", log.lock().unwrap());
-        let rest = Arc::clone(&log);
-        tasks.spawn_untraced(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                rest.lock().unwrap().push(line);
-            }
-        });
-        Self { process, said, log }
-    }
-
-    /// Waits until the relay says that it is at this point.
-    pub(super) async fn at(&mut self, point: Point) {
-        let line = timeout(PATIENCE, self.said.next_line()).await;
-        let line = line.unwrap_or_else(|_| panic!("not at {}: {:#?}", point.name(), self.log()));
-        assert_eq!(line.unwrap(), Some(format!("fault point reached: {}", point.name())));
-    }
-
-    /// SIGKILL, and waits until the process is gone.
-    pub(super) async fn kill(mut self) {
-        self.process.kill().await.unwrap();
-    }
-
-    pub(super) fn log(&self) -> Vec<String> {
-        self.log.lock().unwrap().clone()
     }
 }

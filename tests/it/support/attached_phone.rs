@@ -7,21 +7,15 @@ use std::time::Duration;
 
 use fido_relay::app::ceremonies::DeviceIdentity;
 use fido_relay::app::devices::Device;
-use fido_relay::core::prompt_limits::CodeAttempts;
 use fido_relay::delivery::{Connection, ConnectionAction};
 use fido_relay::security::random;
 use fido_relay_proto::device::{
     Ack, AckOf, Answer, Claim, Decline, DeclineReason, FrameErrorCode, Offer,
 };
-use fido_relay_proto::http::Platform;
-use fido_relay_proto::{
-    CeremonyId, ConnectionId, DeviceFrame, DeviceId, PlainText, RelayFrame, TenantId, UnixMillis,
-    Username,
-};
-use fido_relay_rig::phone::DeviceKey;
+use fido_relay_proto::{CeremonyId, ConnectionId, DeviceFrame, DeviceId, PlainText, RelayFrame};
 use serde_json::value::RawValue;
 
-use crate::support::acts::add_device;
+use crate::support::actions::{add_device, device};
 use crate::support::bare_relay::BareRelay;
 
 /// Longer than an opening waits before it is shown, and a report before it is stored. With tokio's
@@ -29,33 +23,15 @@ use crate::support::bare_relay::BareRelay;
 const SETTLES: Duration = Duration::from_millis(200);
 
 /// A paired phone, connected.
-pub(crate) struct Handset {
+pub(crate) struct AttachedPhone {
     device: Device,
     connection: Arc<Connection>,
 }
 
-/// The stored device of a user's new phone.
-pub(crate) fn a_device(id: DeviceId, username: &str) -> Device {
-    Device {
-        id,
-        tenant: TenantId::default(),
-        username: Username::new(username).unwrap(),
-        jwk: DeviceKey::generate().unwrap().jwk().clone(),
-        name: None,
-        platform: Platform::Other,
-        push: None,
-        paired_at: UnixMillis(1_800_000_000_000),
-        revoked_at: None,
-        push_removed: None,
-        rotated: None,
-        tries: CodeAttempts::default(),
-    }
-}
-
-impl Handset {
+impl AttachedPhone {
     /// A new phone of this user's.
     pub(crate) async fn pair(relay: &BareRelay, username: &str) -> Self {
-        let device = a_device(DeviceId::from_bytes(random::bytes()), username);
+        let device = device(username);
         add_device(&*relay.store, &device).await;
         Self::attach(relay, device).await
     }
@@ -81,7 +57,7 @@ impl Handset {
 
     /// A new phone of this user's at this address.
     pub(crate) async fn pair_at(relay: &BareRelay, username: &str, address: IpAddr) -> Self {
-        let device = a_device(DeviceId::from_bytes(random::bytes()), username);
+        let device = device(username);
         add_device(&*relay.store, &device).await;
         Self::attach_at(relay, device, Some(address)).await
     }

@@ -8,8 +8,8 @@ use fido_relay_proto::UnixMillis;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::chance::Chance;
 use super::history::Event;
+use super::rng::Rng;
 
 /// How often each thing goes wrong, in cases of a thousand.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,7 +51,7 @@ pub(super) struct World {
     pub(super) is_exclusive: bool,
     /// The FIDO2 server works on the relay's own store.
     pub(super) is_local: bool,
-    chance: Mutex<Chance>,
+    rng: Mutex<Rng>,
     faults: Mutex<Faults>,
     /// Until when the store is down.
     outage: Mutex<Option<Instant>>,
@@ -68,7 +68,7 @@ impl World {
         Self {
             is_exclusive: seed % 2 == 1,
             is_local: seed % 4 >= 2,
-            chance: Mutex::new(Chance::new(seed)),
+            rng: Mutex::new(Rng::new(seed)),
             faults: Mutex::default(),
             outage: Mutex::default(),
             history: Mutex::default(),
@@ -78,8 +78,8 @@ impl World {
         }
     }
 
-    pub(super) fn chance(&self) -> MutexGuard<'_, Chance> {
-        self.chance.lock().unwrap()
+    pub(super) fn rng(&self) -> MutexGuard<'_, Rng> {
+        self.rng.lock().unwrap()
     }
 
     pub(super) fn faults(&self) -> Faults {
@@ -91,7 +91,7 @@ impl World {
     }
 
     pub(super) fn happens(&self, per_mille: u64) -> bool {
-        self.chance().happens(per_mille)
+        self.rng().happens(per_mille)
     }
 
     pub(super) fn tell(&self, event: Event) {
@@ -147,7 +147,7 @@ impl World {
     }
 
     pub(super) async fn take(&self, most_ms: u64) {
-        let delay = self.chance().delay_ms(most_ms);
+        let delay = self.rng().delay_ms(most_ms);
         pause(delay).await;
     }
 }

@@ -10,14 +10,14 @@ use fido_relay_proto::http::{PushService, PushTarget};
 
 /// Answers every wake alike, until a test changes the answer.
 #[derive(Debug, Default)]
-pub(crate) struct PaperPush {
+pub(crate) struct StubPush {
     wakes: Mutex<Vec<Wake>>,
     says: Mutex<Option<PushFailure>>,
     /// How long a service takes for its answer.
     takes: Mutex<Duration>,
 }
 
-impl PaperPush {
+impl StubPush {
     pub(crate) fn new() -> Arc<Self> {
         Arc::default()
     }
@@ -43,7 +43,7 @@ impl PaperPush {
     }
 }
 
-impl Push for PaperPush {
+impl Push for StubPush {
     fn permits(&self, _: &PushTarget) -> Result<(), Unpushable> {
         Ok(())
     }

@@ -18,12 +18,12 @@ pub(crate) const CREATION_OPTIONS: &str = r#"{"status":"ok","errorMessage":"",
     "pubKeyCredParams":[{"type":"public-key","alg":-7}]}"#;
 
 /// Agrees with everything; every challenge is another.
-pub(crate) fn agreeable() -> ScriptedUpstream {
-    ScriptedUpstream::listening(|number, request| Reply::Answer(agrees(number, request)))
+pub(crate) fn accepting_server() -> ScriptedUpstream {
+    ScriptedUpstream::listening(|number, request| Reply::Answer(accepted_answer(number, request)))
 }
 
 /// The answer of a server that agrees.
-pub(crate) fn agrees(number: usize, request: &Received) -> Answer {
+pub(crate) fn accepted_answer(number: usize, request: &Received) -> Answer {
     if is_completion(request) {
         return Answer::json(200, r#"{"status":"ok","errorMessage":""}"#);
     }

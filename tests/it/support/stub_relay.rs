@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
+use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::app::clients::NewClient;
 use fido_relay::app::keys;
 use fido_relay::backends::embedded::LocalBus;
-use fido_relay::core::ceremony::{Begun, TxBinding, UpstreamSession, Verdict, VerifiedAnswer};
+use fido_relay::core::ceremony::{
+    Begun, Ceremony, Event, UpstreamSession, Verdict, VerifiedAnswer,
+};
 use fido_relay::core::session;
 use fido_relay::edge::listener::{Listener, ListenerSettings};
 use fido_relay::edge::{self, Edge};
@@ -35,7 +38,7 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tower::ServiceExt as _;
 
 use crate::canary::suite;
-use crate::support::acts::{make_client, of_world};
+use crate::support::actions::{app_of, begun, make_client};
 use crate::support::faulty_store::{Faults, FaultyStore, refused};
 
 /// The wall clock of a world whose time is tokio's. It can be set.
@@ -86,13 +89,7 @@ impl Fido for SlowFido {
         let time = *self.begin_takes.lock().unwrap();
         Box::pin(async move {
             takes(time).await;
-            Ok(Begun {
-                session: UpstreamSession("session".to_owned()),
-                challenge: "Y2hhbGxlbmdl".to_owned(),
-                origin: "https://example.com".to_owned(),
-                public_key: RawValue::from_string("{}".to_owned()).unwrap(),
-                tx_binding: TxBinding::Relay,
-            })
+            Ok(begun("{}"))
         })
     }
 
@@ -163,7 +160,7 @@ impl Faults for Switch {
 }
 
 /// The relay and everything that a test may turn.
-pub(crate) struct PaperRelay {
+pub(crate) struct StubRelay {
     pub(crate) relay: Relay,
     pub(crate) fido: Arc<SlowFido>,
     pub(crate) store: Arc<Switchable>,
@@ -185,7 +182,7 @@ pub(crate) struct Came {
     pub(crate) body: Value,
 }
 
-impl PaperRelay {
+impl StubRelay {
     pub(crate) async fn start() -> Self {
         Self::start_within(crate::support::patient()).await
     }
@@ -234,7 +231,7 @@ impl PaperRelay {
         };
         let Dependencies { clock: time, tasks, .. } = relay.dependencies();
         let listener = Listener::start(ListenerSettings::default(), time, tasks).unwrap();
-        let app = of_world(relay.dependencies());
+        let app = app_of(relay.dependencies());
         let keys = keys::load_or_make(&*app.store, &relay.dependencies().encryptor).await.unwrap();
         let edge = Edge::new(relay.clone(), app.clone(), &keys, settings, listener, None).unwrap();
         let new = NewClient {
@@ -250,6 +247,25 @@ impl PaperRelay {
 
     pub(crate) async fn call(&self, method: &str, path: &str, key: &str, body: &Value) -> Came {
         self.call_with(method, path, key, body, &[]).await
+    }
+
+    /// Opens a ceremony under an idempotency key; its id.
+    pub(crate) async fn open_under(&self, key: &str, order: &Value) -> String {
+        let headers = [("idempotency-key", key)];
+        let came = self.call_with("POST", "/v1/ceremonies", &self.key, order, &headers).await;
+        assert_eq!(came.status, 201, "{came:?}");
+        came.body["id"].as_str().unwrap().to_owned()
+    }
+
+    /// Cancels a ceremony a second after its opening, as a node does whose notice is lost.
+    pub(crate) async fn cancel_in_store(&self, id: &str) {
+        let key = CeremonyKey { tenant: TenantId::default(), id: id.parse().unwrap() }.to_string();
+        let stored = self.store.load(Bucket::Ceremonies, &key).await.unwrap().unwrap();
+        let mut ceremony: Ceremony = serde_json::from_slice(&stored.value).unwrap();
+        let past = ceremony.request.opened_at.plus_secs(1);
+        ceremony.step(past, Event::Cancel);
+        let record = serde_json::to_vec(&ceremony).unwrap();
+        self.store.save(Bucket::Ceremonies, &key, stored.revision, record).await.unwrap();
     }
 
     pub(crate) async fn call_with(

@@ -5,6 +5,7 @@
 //! it together with ceremonies.
 
 use fido_relay_proto::device::NoticeEvent;
+use fido_relay_proto::http::Scope;
 use fido_relay_proto::{ClientId, TenantId, UnixMillis, Username};
 
 use super::clients::Client;
@@ -62,7 +63,7 @@ pub struct OwnPrompts {
     pub unlocks_left: usize,
 }
 
-/// Why an initiator's next prompts for a user do not ring. Without `sees_presence` by its own
+/// Why an initiator's next prompts for a user do not ring. Without the scope `presence:read` by its own
 /// openings and their outcomes alone, so that nothing of the user, the phones or other initiators
 /// shows.
 ///
@@ -72,12 +73,11 @@ pub async fn own_prompts(
     app: &App,
     by: &Client,
     username: &Username,
-    sees_presence: bool,
 ) -> Result<OwnPrompts, StoreError> {
     let (prompt_state, _) = prompt_state(&*app.store, &UserKey::new(&by.tenant, username)).await?;
     let now = app.clock.now();
     let hold = |lane: &Lane| {
-        if sees_presence {
+        if by.has(Scope::PresenceRead) {
             prompt_state.next_suppression(&app.prompts, now, lane, by.id)
         } else {
             prompt_state.own_suppression(&app.prompts, now, lane, by.id)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::net::IpAddr;
 
 use fido_relay_proto::http::Scope;
+use fido_relay_proto::webhook::WebhookEvent;
 use fido_relay_proto::{Binding, PlainText, TenantId};
 
 use super::*;
@@ -322,4 +323,41 @@ async fn a_record_from_before_networks_and_pages_still_opens() {
     let bytes = serde_json::to_vec(&record).unwrap();
     store.save(Bucket::Clients, &place, stored.revision, bytes).await.unwrap();
     assert!(opens(&clients, &key, NOW).await);
+}
+
+#[test]
+fn a_client_hears_and_is_granted_what_its_scopes_cover() {
+    let client = Client::new(shop("default"), NOW);
+    let own = [WebhookEvent::CeremonyClosed, WebhookEvent::UserNotMe];
+    for event in WebhookEvent::ALL {
+        let heard = client.may_hear(&[WebhookEvent::CeremonyClosed, event]);
+        assert_eq!(heard.is_ok(), own.contains(&event), "{event:?}");
+    }
+    let missing = client.may_hear(&[WebhookEvent::DevicePaired]).unwrap_err();
+    assert_eq!(missing.to_string(), "needs the scope device:pair");
+
+    let both = vec![Scope::CeremonyAuth, Scope::CeremonyRead];
+    assert_eq!(client.granted(None), Some(both.clone()));
+    assert_eq!(client.granted(Some("ceremony:read ceremony:auth ceremony:read")), Some(both));
+    assert_eq!(client.granted(Some("ceremony:read")), Some(vec![Scope::CeremonyRead]));
+    for wrong in ["ceremony:reg", "ceremony:read ceremony:reg", "", "read", "ceremony:read "] {
+        assert_eq!(client.granted(Some(wrong)), None, "{wrong:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_needs_a_scope_and_a_binding_and_its_key_ends_within_ten_years() {
+    assert_eq!(key_end(NOW, None), Ok(None));
+    assert_eq!(key_end(NOW, Some(KEY_MAX_S)), Ok(Some(NOW.plus_secs(KEY_MAX_S))));
+    assert_eq!(key_end(NOW, Some(KEY_MAX_S + 1)), Err(ClientError::KeyTooLong));
+    let clients = Stage::set();
+    let (no_scope, no_binding) = (
+        NewClient { scopes: Vec::new(), ..shop("default") },
+        NewClient { bindings: Vec::new(), ..shop("default") },
+    );
+    for new in [no_scope, no_binding] {
+        let (by, bounds) = (actor(&new.tenant), ClientChange::default());
+        let made = create(&clients.app, &by, new, &bounds, Credential::ApiKey(None)).await;
+        assert!(matches!(made, Err(ClientError::MayNothing)));
+    }
 }

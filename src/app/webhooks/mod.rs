@@ -23,6 +23,7 @@ mod endpoint_queue;
 mod event;
 mod fan_out;
 mod figures;
+mod listing;
 mod outbox;
 mod schedule;
 mod signing;
@@ -236,41 +237,6 @@ impl Webhooks {
             }
         }
         Err(StoreError::too_many_races().into())
-    }
-
-    /// The client's endpoints, in the order of their ids.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn list(
-        &self,
-        tenant: &TenantId,
-        client: ClientId,
-    ) -> Result<Vec<Endpoint>, StoreError> {
-        endpoint::list(&*self.ground.store, tenant, Some(client)).await
-    }
-
-    /// The endpoints of all clients.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn list_all(&self, tenant: &TenantId) -> Result<Vec<Endpoint>, StoreError> {
-        endpoint::list(&*self.ground.store, tenant, None).await
-    }
-
-    /// One endpoint of the client.
-    ///
-    /// # Errors
-    /// [`WebhookError`].
-    pub async fn load(
-        &self,
-        tenant: &TenantId,
-        client: ClientId,
-        id: WebhookId,
-    ) -> Result<Endpoint, WebhookError> {
-        let key = EndpointKey { tenant: tenant.clone(), client, id };
-        let found = endpoint::load(&*self.ground.store, &key).await?;
-        found.map(|(endpoint, _)| endpoint).ok_or(WebhookError::NotFound)
     }
 
     /// Changes an endpoint's URL or events. Deliveries that wait go to the new URL; events that are

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
+use fido_relay_proto::CardId;
 use fido_relay_proto::http::CardView;
-use fido_relay_proto::{CardId, Problem, ProblemCode};
 
 use super::devices::UserQuery;
-use super::{Admin, Operator};
-use crate::app::{RevokeError, cards};
+use super::{Admin, Operator, not_found, revoked};
+use crate::app::cards;
 use crate::edge::fields::QueryOf;
 use crate::edge::problem_response::ProblemResponse;
 use crate::edge::views;
@@ -32,11 +32,7 @@ pub(super) async fn remove(
     QueryOf(UserQuery { username }): QueryOf<UserQuery>,
 ) -> Result<StatusCode, ProblemResponse> {
     cards::kept_here(&admin.app)?;
-    let none = || Problem::new(ProblemCode::NotFound).with_detail("there is no such card");
-    let id: CardId = id.parse().map_err(|_| ProblemResponse::from(none()))?;
-    match cards::remove(&admin.app, &actor, &username, id).await {
-        Ok(()) => Ok(StatusCode::NO_CONTENT),
-        Err(RevokeError::NotFound) => Err(none().into()),
-        Err(RevokeError::Store(error)) => Err(error.into()),
-    }
+    let none = "there is no such card";
+    let id: CardId = id.parse().map_err(|_| not_found(none))?;
+    revoked(cards::remove(&admin.app, &actor, &username, id).await, none)
 }

@@ -7,11 +7,10 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use fido_relay_proto::http::Platform;
-use fido_relay_proto::{DeviceId, PlainText, Problem, ProblemCode, Username};
+use fido_relay_proto::{DeviceId, PlainText, Username};
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, Operator};
-use crate::app::RevokeError;
+use super::{Admin, Operator, not_found, revoked};
 use crate::app::devices::{self, Device};
 use crate::edge::fields::QueryOf;
 use crate::edge::problem_response::ProblemResponse;
@@ -61,14 +60,7 @@ pub(super) async fn revoke(
     Operator(actor): Operator,
     Path(id): Path<String>,
 ) -> Result<StatusCode, ProblemResponse> {
-    let id: DeviceId = id.parse().map_err(|_| none())?;
-    match devices::revoke(&admin.app, &actor, id).await {
-        Ok(_) => Ok(StatusCode::NO_CONTENT),
-        Err(RevokeError::NotFound) => Err(none()),
-        Err(RevokeError::Store(error)) => Err(error.into()),
-    }
-}
-
-fn none() -> ProblemResponse {
-    Problem::new(ProblemCode::NotFound).with_detail("there is no such device").into()
+    let none = "there is no such device";
+    let id: DeviceId = id.parse().map_err(|_| not_found(none))?;
+    revoked(devices::revoke(&admin.app, &actor, id).await, none)
 }

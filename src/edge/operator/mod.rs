@@ -24,7 +24,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use fido_relay_proto::http::OpenPairing;
-use fido_relay_proto::{ClientId, ProblemCode, TenantId};
+use fido_relay_proto::{ClientId, Problem, ProblemCode, TenantId};
 use serde::de::DeserializeOwned;
 
 pub use self::clients::{
@@ -33,7 +33,7 @@ pub use self::clients::{
 pub use self::devices::DeviceEntry;
 pub use self::users::{CodesBlocked, LaneEntry, LaneKind, PhoneEntry, UserEntry};
 
-use crate::app::{Actor, App, pairings};
+use crate::app::{Actor, App, RevokeError, pairings};
 use crate::edge::fields::from_json;
 use crate::edge::problem_response::ProblemResponse;
 use crate::node::Relay;
@@ -119,4 +119,20 @@ async fn open_pairing(
 ) -> Result<Response, ProblemResponse> {
     let opened = pairings::open(&admin.app, &actor, &username).await?;
     Ok((StatusCode::CREATED, axum::Json(opened)).into_response())
+}
+
+fn not_found(detail: &'static str) -> ProblemResponse {
+    Problem::new(ProblemCode::NotFound).with_detail(detail).into()
+}
+
+/// 204, or 404 with these words where there was nothing to revoke.
+fn revoked<T>(
+    done: Result<T, RevokeError>,
+    none: &'static str,
+) -> Result<StatusCode, ProblemResponse> {
+    match done {
+        Ok(_) => Ok(StatusCode::NO_CONTENT),
+        Err(RevokeError::NotFound) => Err(not_found(none)),
+        Err(RevokeError::Store(error)) => Err(error.into()),
+    }
 }

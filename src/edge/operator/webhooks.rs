@@ -11,10 +11,10 @@ use fido_relay_proto::webhook::{
     ChangeWebhook, CreateWebhook, CreatedWebhook, DeliveryList, RotateWebhook, TestedWebhook,
     WebhookView,
 };
-use fido_relay_proto::{ClientId, EventId, Problem, ProblemCode, WebhookId};
+use fido_relay_proto::{ClientId, EventId, WebhookId};
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, ClientPath, Operator, Order};
+use super::{Admin, ClientPath, Operator, Order, not_found};
 use crate::app::webhooks::{Endpoint, Webhooks};
 use crate::edge::fields::QueryOf;
 use crate::edge::problem_response::ProblemResponse;
@@ -132,14 +132,9 @@ async fn resend(
 async fn find(admin: &Admin, id: &str) -> Result<Endpoint, ProblemResponse> {
     let none = || not_found("there is no such webhook");
     let id: WebhookId = id.parse().map_err(|_| none())?;
-    let all = webhooks(admin)?.list_all(&admin.tenant).await?;
-    all.into_iter().find(|endpoint| endpoint.id == id).ok_or_else(none)
+    webhooks(admin)?.find(&admin.tenant, id).await?.ok_or_else(none)
 }
 
 fn webhooks(admin: &Admin) -> Result<&Webhooks, ProblemResponse> {
     admin.app.webhooks.as_ref().ok_or_else(|| not_found("webhooks are not served here"))
-}
-
-fn not_found(detail: &'static str) -> ProblemResponse {
-    Problem::new(ProblemCode::NotFound).with_detail(detail).into()
 }

@@ -5,7 +5,7 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use fido_relay_proto::ProblemCode;
 
-use crate::app::ceremonies::CeremonyKey;
+use crate::app::ceremonies::{CeremonyKey, CeremonySnapshot, Viewer};
 use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::caller::AuthenticatedClient;
@@ -22,10 +22,8 @@ pub(in crate::edge) async fn read(
     let id = id.parse().map_err(|_| ProblemCode::NotFound)?;
     let key = CeremonyKey { tenant: caller.client.tenant.clone(), id };
     let ceremony = edge.relay().ceremonies.load(&key).await?.ok_or(ProblemCode::NotFound)?;
-    if ceremony.request.client_id != caller.client.id {
-        return Err(ProblemCode::NotFound.into());
-    }
-    caller.require_route_scope()?;
+    let (snapshot, now) = (CeremonySnapshot::from(&*ceremony), edge.app().clock.now());
+    Viewer::Client(&caller.client).may_see(&snapshot, now)?;
     let records = &edge.inner.records;
     let receipt = Receipt::of(records.issuer(), &ceremony).ok_or(ProblemCode::NotFound)?;
     let jws = receipt.sign(records).ok_or(ProblemCode::Internal)?;

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use fido_relay_proto::http::{HeldBy, PromptLane, Scope, UserPrompts};
+use fido_relay_proto::http::{HeldBy, PromptLane, UserPrompts};
 use fido_relay_proto::{ProblemCode, UnixMillis, Username};
 
 use crate::app::users::{self, UnlockError};
@@ -23,8 +23,7 @@ pub(in crate::edge) async fn prompts(
     caller.require_route_scope()?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
     let (app, now) = (edge.app(), edge.app().clock.now());
-    let sees_presence = caller.has(Scope::PresenceRead);
-    let own = users::own_prompts(app, &caller.client, &username, sees_presence).await?;
+    let own = users::own_prompts(app, &caller.client, &username).await?;
     Ok(Json(UserPrompts {
         stranger: lane(own.stranger, now),
         vouched: caller.client.is_believed().then(|| lane(own.vouched, now)),

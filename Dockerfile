@@ -16,7 +16,7 @@ COPY proto ./proto
 COPY rig ./rig
 COPY webauthn ./webauthn
 COPY src ./src
-# Without the feature `rig`: demo, phone and bench have no business beside a relay that serves.
+# Without the feature `rig`: demo, phone and bench are not needed in production.
 # The registry and the target directory are caches of the builder, not layers of the image.
 # COPY creates its target directory with mode 0755 but keeps the modes of the copied contents, so the
 # data directory is inside a directory that is copied.

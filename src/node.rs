@@ -1,5 +1,5 @@
-//! One node of the relay: its ceremonies and their delivery, started over the same store, bus, clock
-//! and push services, whichever these are. It wires the rooms together and decides nothing.
+//! One node of the relay: its ceremonies and their delivery, started over the same store, bus,
+//! clock and push services. It wires the rooms together and decides nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::ceremonies::{Ceremonies, CeremonyDependencies, OpenLimits};
-use crate::app::{RevocationSync, retention};
+use crate::app::{RevocationSync, keys, retention};
 use crate::core::prompt_limits::Policy;
 use crate::delivery::{Delivery, DeliveryDependencies, LocalDevices};
 use crate::journal::Journal;
@@ -73,6 +73,23 @@ pub struct NodeOccupancy {
     pub waking: usize,
 }
 
+/// Why a node takes no traffic.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotReady {
+    #[error("the task \"{0}\" ended: this node must be restarted")]
+    TaskEnded(&'static str),
+    #[error("stopping")]
+    Draining,
+    /// The audit log cannot be written.
+    #[error("what happens cannot be recorded")]
+    Unrecorded,
+    /// As on a full disk.
+    #[error("the store accepts no writes")]
+    StoreWrites,
+    #[error("the store does not answer")]
+    StoreReads,
+}
+
 /// One node of the relay. Clones are the same node.
 #[derive(Clone, Debug)]
 pub struct Relay {
@@ -86,8 +103,8 @@ impl Relay {
     /// Starts a node: it follows the bus and the clock, takes up every open ceremony as it is stored,
     /// and removes what has passed its retention, until the tasks are stopped.
     ///
-    /// Taking up runs beside new work, so that a full store does not keep the node from serving;
-    /// [`Ceremonies::recovered`] waits for it.
+    /// Recovery runs concurrently with new work, so that a full store does not keep the node from
+    /// serving; [`Ceremonies::recovered`] waits for it.
     #[must_use]
     pub fn start(dependencies: Dependencies, limits: RelayLimits) -> Self {
         let relay = Self::new(dependencies, limits);
@@ -116,7 +133,8 @@ impl Relay {
             let tasks = tasks.clone();
             async move {
                 while let Some(ceremony) = recovery.next().await {
-                    // Its device may be back already, from before this node knew what is open.
+                    // Its device may have reconnected before this node had read the open
+                    // ceremonies.
                     delivery.look_until_unchanged(&ceremony).await;
                 }
                 retention::sweep_forever(&*store, &*clock, &tasks).await;
@@ -170,6 +188,32 @@ impl Relay {
     /// let in before: the store may be an earlier state of itself.
     pub async fn revocations_applied(&self) {
         self.revocations_applied.cancelled().await;
+    }
+
+    /// Whether the node may take traffic. The FIDO2 server is not asked: while it is down no node is
+    /// of more use, and ceremonies report it themselves.
+    ///
+    /// # Errors
+    /// [`NotReady`].
+    pub async fn ready(&self) -> Result<(), NotReady> {
+        let Dependencies { store, tasks, recording, .. } = self.dependencies();
+        if let Some(task) = tasks.first_failed_task() {
+            return Err(NotReady::TaskEnded(task));
+        }
+        if tasks.draining().is_cancelled() {
+            return Err(NotReady::Draining);
+        }
+        if *recording.borrow() != ExportHealth::Healthy {
+            return Err(NotReady::Unrecorded);
+        }
+        store.writable().await.map_err(|error| {
+            tracing::error!(%error, "the store accepts no writes");
+            NotReady::StoreWrites
+        })?;
+        keys::probe(&**store).await.map_err(|error| {
+            tracing::error!(%error, "the store failed");
+            NotReady::StoreReads
+        })
     }
 
     /// What the node was started with.

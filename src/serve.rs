@@ -1,6 +1,7 @@
 //! The wiring: from a configuration to a running relay. The only module that uses every other one
 //! and that chooses backends.
 
+mod at_rest;
 pub(crate) mod audit;
 mod data_directory;
 pub(crate) mod listening;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay_proto::TenantId;
+use futures::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use url::Url;
@@ -39,6 +41,7 @@ use crate::ports::{Bus, Clock, DueRule, ExportHealth, Push, Store, StoreError, W
 use crate::security::encryption::{EncryptError, Encryptor};
 use crate::tasks::Tasks;
 
+pub(crate) use at_rest::app_at_rest;
 pub use audit::audit_dir;
 pub use data_directory::{Contents, DataDirectory, FIRST_START, IncompleteDirectory};
 pub(crate) use settings::prompt_policy;
@@ -102,8 +105,8 @@ impl StartError {
         match self {
             Self::Open(error) => error.remedy().map(str::to_owned),
             Self::Seal(EncryptError::Malformed(_)) => Some(
-                "bring that file back from the backup that belongs to relay.redb: no other key \
-                 opens what the store has sealed"
+                "restore that file from the same backup as relay.redb: no other key decrypts this \
+                 store"
                     .to_owned(),
             ),
             Self::Listen(_, error) if error.kind() == ErrorKind::AddrInUse => Some(
@@ -112,12 +115,11 @@ impl StartError {
                     .to_owned(),
             ),
             Self::Listen(_, error) if error.kind() == ErrorKind::PermissionDenied => Some(
-                "choose a port above 1023 for listen, or give this program the right to lower ones \
-                 (CAP_NET_BIND_SERVICE)"
+                "choose a port above 1023 for listen, or grant this program CAP_NET_BIND_SERVICE"
                     .to_owned(),
             ),
             Self::Listen(_, error) if error.kind() == ErrorKind::AddrNotAvailable => {
-                Some("correct listen: the address must be this machine's".to_owned())
+                Some("correct listen: this machine does not have that address".to_owned())
             }
             Self::Seal(EncryptError::File { source: error, .. })
             | Self::Revocations(RevocationsError::Io { source: error, .. })
@@ -317,7 +319,7 @@ async fn prepare_with(
     let listener_settings = listening::settings(&config, metrics.clone());
     let accept = Listener::start(listener_settings, &relay.dependencies().clock, &tasks)?;
     let settings = settings::edge(&config, metrics, refusals);
-    let edge = Edge::new(relay.clone(), app.clone(), settings, accept.clone(), certify).await?;
+    let edge = Edge::new(relay.clone(), app.clone(), &keys, settings, accept.clone(), certify)?;
     relay.revocations_applied().await;
     let (store, stopping) = (Arc::clone(&relay.dependencies().store), tasks.stopping().clone());
     tasks.spawn_vital("store", async move {
@@ -340,6 +342,7 @@ impl RunningServer {
         base(&self.config.public_url)
     }
 
+    #[cfg(feature = "test-support")]
     #[must_use]
     pub fn relay(&self) -> &Relay {
         &self.relay
@@ -350,6 +353,11 @@ impl RunningServer {
     #[must_use]
     pub fn app(&self) -> &App {
         &self.app
+    }
+
+    /// What was found damaged in the store, if anything, and what an operator can do.
+    pub(crate) fn store_damage(&self) -> Option<String> {
+        self.app.store.damaged().now_or_never()
     }
 
     /// Address of the admin listener, if there is one.

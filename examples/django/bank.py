@@ -408,6 +408,8 @@ def main() -> None:
     import waitress
     from django.core.wsgi import get_wsgi_application
 
+    if len(sys.argv) != 3:
+        sys.exit("usage: bank.py HOST:PORT USERNAME, or bank.py settle")
     listen, username = sys.argv[1:]
     set_up(username)
     server = waitress.create_server(get_wsgi_application(), listen=listen)

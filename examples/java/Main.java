@@ -27,6 +27,10 @@ public final class Main {
     }
 
     public static void main(String[] arguments) throws Exception {
+        if (arguments.length != 1) {
+            System.err.println("usage: java -cp out Main USERNAME");
+            System.exit(2);
+        }
         Relay relay = Relay.connect(System.getenv("FIDO_RELAY_URL"), System.getenv("FIDO_RELAY_API_KEY"));
         relay.issuer = System.getenv().getOrDefault("FIDO_RELAY_ISSUER", relay.issuer);
         String username = arguments[0];

@@ -6,9 +6,13 @@
 //   node main.mjs ada@example.com
 import { Relay } from "./relay.mjs";
 
+const [username] = process.argv.slice(2);
+if (!username) {
+  console.error("usage: node main.mjs USERNAME");
+  process.exit(2);
+}
 const { FIDO_RELAY_URL: url, FIDO_RELAY_API_KEY: apiKey, FIDO_RELAY_ISSUER: issuer } = process.env;
 const relay = await Relay.connect({ url, apiKey, issuer });
-const username = process.argv[2];
 
 async function run(ceremony) {
   const opened = await relay.open({ username, ...ceremony });

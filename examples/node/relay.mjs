@@ -45,7 +45,7 @@ export class Relay {
    * an external FIDO2 server. `maxAge`: the maximum age of a success in seconds.
    */
   constructor({ url, apiKey, clientId, issuer = url, txBinding = "card", leeway = 30, maxAge = 300 }) {
-    if (!url || !apiKey) throw new TypeError("a relay has a URL and an API key");
+    if (!url || !apiKey) throw new TypeError("url and apiKey are required");
     this.#url = url.replace(/\/$/, "");
     this.#apiKey = apiKey;
     Object.assign(this, { clientId, issuer: issuer.replace(/\/$/, ""), txBinding, leeway, maxAge });

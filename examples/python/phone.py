@@ -94,7 +94,7 @@ def pair(link, name):
         try:
             response = session.post(url, json=body, timeout=15, allow_redirects=False)
         except requests.RequestException as error:
-            raise SystemExit(f"not paired, the relay does not answer: {error}") from None
+            raise SystemExit(f"not paired: the relay does not answer: {error}") from None
     if response.status_code == 201:
         device = response.json()
         return key, device["device_id"], device["socket_url"], relay.rstrip("/")
@@ -137,7 +137,7 @@ class Phone:
                 return f"{NEVER_AGAIN[code]} ({code})"
             failures = 0 if time.monotonic() - started > 10 else failures + 1
             if code == 4401 and failures >= 5:
-                return "the relay does not know this device: pair anew"
+                return "the relay does not know this device: pair again"
             if wait is None:  # exponential backoff with full jitter
                 wait = random.uniform(0, min(60, 0.5 * 2 ** min(failures, 16)))
                 wait += 5 if code in BACK_OFF_FIRST else 0
@@ -436,7 +436,7 @@ class PullingPhone(Phone):
                 time.sleep(random.uniform(0, min(60, 0.5 * 2 ** min(failures, 16))))
                 continue
             if answer.status_code == 401:
-                self._inbox.put(("end", "the relay does not know this device: pair anew"))
+                self._inbox.put(("end", "the relay does not know this device: pair again"))
                 return
             if answer.status_code != 200:
                 time.sleep(1 + retry_after(answer.headers))

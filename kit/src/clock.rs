@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fido_relay_proto::UnixMillis;
 
-/// A wall clock: what is stored is compared with what it says.
+/// A wall clock: stored times are compared with it.
 pub trait Clock: Send + Sync + std::fmt::Debug {
     fn now(&self) -> UnixMillis;
 }

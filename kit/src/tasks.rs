@@ -160,7 +160,7 @@ impl Health {
     }
 
     fn fail(&self, task: &'static str) {
-        tracing::error!(task, "a vital task ended: this node must be started afresh");
+        tracing::error!(task, "a vital task ended: this node must be restarted");
         // The first is kept; later ones follow from it.
         let _ = self.first_failed.set(task);
         self.failed.cancel();

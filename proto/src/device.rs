@@ -34,7 +34,7 @@ pub struct SocketLimits {
     pub frame_bytes: u32,
     /// Frames a second, sustained.
     pub frames_per_s: u32,
-    /// Frames at once.
+    /// Frames in a burst.
     pub burst: u32,
 }
 
@@ -42,22 +42,22 @@ pub struct SocketLimits {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Offer {
-    /// The ceremony.
+    /// Id of the ceremony.
     pub ceremony_id: CeremonyId,
-    /// What it is for.
+    /// The purpose of the ceremony.
     pub ceremony_type: CeremonyType,
     /// Who asks, from the relay's registry and not from the request.
     pub client_name: PlainText<64>,
     /// The relying party.
     pub rp_id: String,
-    /// Whose card.
+    /// The user whose card answers.
     pub username: Username,
-    /// How the person is greeted.
+    /// Name by which the phone greets the user.
     pub display_name: DisplayName,
-    /// The initiator's sentence.
+    /// The initiator's text for the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<Message>,
-    /// What is approved.
+    /// The transaction to approve.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub transaction: Option<Transaction>,
     /// The browser that asked.
@@ -84,7 +84,7 @@ pub struct Challenge {
     pub attempt: AttemptId,
     /// The challenge (base64url without padding).
     pub challenge: String,
-    /// For `clientDataJSON`.
+    /// The origin for `clientDataJSON`.
     pub origin: String,
     /// The FIDO2 server's options object, untouched.
     #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::object"))]
@@ -100,27 +100,27 @@ impl std::fmt::Debug for Challenge {
     }
 }
 
-/// Relay → device.
+/// A frame from the relay to a device.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum RelayFrame {
     /// The first frame: sign `nonce` within `auth_within_s` seconds.
     Hello {
-        /// Fresh for this socket (base64url).
+        /// The nonce of this socket (base64url).
         nonce: String,
-        /// Seconds.
+        /// Seconds within which the `auth` frame must arrive.
         auth_within_s: u64,
     },
-    /// The device is known.
+    /// The device is authenticated.
     Welcome {
-        /// This socket.
+        /// Id of this connection.
         connection_id: ConnectionId,
         /// The relay pings about this often, in seconds.
         heartbeat_s: u64,
         /// Seconds until a `reauth` will come.
         reauth_in_s: u64,
-        /// What the app must keep to.
+        /// Limits that the app must keep.
         limits: SocketLimits,
     },
     /// Show this and ask for the code.
@@ -129,41 +129,41 @@ pub enum RelayFrame {
     Challenge(Box<Challenge>),
     /// The answer is stored; sending the same again gets the same.
     Accepted {
-        /// The ceremony.
+        /// Id of the ceremony.
         ceremony_id: CeremonyId,
         /// The challenge that was answered.
         attempt: AttemptId,
     },
     /// Take the prompt down.
     Closed {
-        /// The ceremony.
+        /// Id of the ceremony.
         ceremony_id: CeremonyId,
         /// How it ended.
         outcome: Outcome,
-        /// What the outcome does not say.
+        /// The reason, where the outcome has one.
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<Reason>,
     },
     /// A frame was refused; the socket stays.
     Error {
-        /// Stable.
+        /// The stable code of the error.
         code: FrameErrorCode,
         /// For the app's log.
         message: String,
         /// Whether the same frame may be worth sending again.
         retryable: bool,
-        /// The ceremony it was about.
+        /// The ceremony that the refused frame named.
         #[serde(skip_serializing_if = "Option::is_none")]
         ceremony_id: Option<CeremonyId>,
-        /// That of the `claim` which this answers.
+        /// The `claim_id` of the claim that this answers.
         #[serde(skip_serializing_if = "Option::is_none")]
         claim_id: Option<PlainText<64>>,
     },
     /// Sign this nonce on this socket with a new `auth` frame.
     Reauth {
-        /// Fresh (base64url).
+        /// A new nonce (base64url).
         nonce: String,
-        /// Seconds.
+        /// Seconds within which the `auth` frame must arrive.
         auth_within_s: u64,
     },
     /// Something happened to the user's devices that the person should know of.
@@ -208,18 +208,18 @@ pub enum FrameErrorCode {
     UnknownType,
     /// No such ceremony for this device.
     UnknownCeremony,
-    /// What was typed is not six digits. No try is lost.
+    /// The typed code does not have six digits. No try is lost.
     CodeMalformed,
-    /// Not the code that a page shows to this user. The message tells how many tries are left.
+    /// Not the code that a page shows to this user. The message says how many tries are left.
     WrongCode,
     /// The code is right, but on another device of this user. No try is lost.
     OtherDevice,
     /// Two pages show this code to this user: open a new ceremony at the page. No try is lost.
     CodeAmbiguous,
-    /// Too many wrong codes of this device today: none is looked at before tomorrow.
+    /// Too many wrong codes of this device today: codes are accepted again tomorrow.
     TooManyCodes,
-    /// Too many wrong codes of this device in a row: it takes none any more before the operator
-    /// unlocks it, or it is paired anew.
+    /// Too many wrong codes of this device in a row: no code is accepted until the operator unlocks
+    /// the device, or it is paired again.
     DeviceLocked,
     /// Another of the user's devices has it; take the prompt down.
     ClaimedElsewhere,
@@ -229,7 +229,7 @@ pub enum FrameErrorCode {
     AlreadyAnswered,
     /// The ceremony has its outcome.
     AlreadyClosed,
-    /// More frames than allowed; the frame was not looked at.
+    /// More frames than allowed; the frame was ignored.
     SlowDown,
     /// The relay could not store it: send it again.
     Unavailable,
@@ -252,14 +252,14 @@ impl FrameErrorCode {
             Self::CodeMalformed => "this is not six digits; no try is lost",
             Self::WrongCode => "this is not the code that the page shows",
             Self::OtherDevice => "this code is for another of the user's devices",
-            Self::CodeAmbiguous => "two ceremonies have this code; begin anew at the page",
-            Self::TooManyCodes => "too many wrong codes today; no more are taken",
-            Self::DeviceLocked => "too many wrong codes in a row; this device takes none any more",
+            Self::CodeAmbiguous => "two ceremonies have this code; start again at the page",
+            Self::TooManyCodes => "too many wrong codes today; no more are accepted",
+            Self::DeviceLocked => "too many wrong codes in a row; this device is locked",
             Self::ClaimedElsewhere => "another device has this ceremony",
             Self::NotChallenged => "this device has no such challenge",
             Self::AlreadyAnswered => "another answer was stored first",
             Self::AlreadyClosed => "the ceremony is closed",
-            Self::SlowDown => "too many frames; this one was not looked at",
+            Self::SlowDown => "too many frames; this one was ignored",
             Self::Unavailable => "the relay could not store this; send it again",
         }
     }
@@ -294,13 +294,13 @@ pub enum CardEvent {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeclineReason {
-    /// Changed their mind.
+    /// The person changed their mind.
     Declined,
-    /// Did not ask for this.
+    /// The person did not ask for this.
     NotMe,
 }
 
-/// `auth`: who this is.
+/// `auth`: authenticates the device.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Auth {
@@ -314,13 +314,13 @@ impl std::fmt::Debug for Auth {
     }
 }
 
-/// `ack`: the app has it.
+/// `ack`: acknowledges a prompt.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Ack {
-    /// The ceremony.
+    /// Id of the ceremony.
     pub ceremony_id: CeremonyId,
-    /// Which frame.
+    /// The acknowledged frame.
     pub of: AckOf,
 }
 
@@ -345,24 +345,24 @@ impl std::fmt::Debug for Claim {
     }
 }
 
-/// `card`: what happens at the card.
+/// `card`: reports what the phone noticed of the card.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Card {
-    /// The ceremony.
+    /// Id of the ceremony.
     pub ceremony_id: CeremonyId,
-    /// What.
+    /// The event at the card.
     pub event: CardEvent,
-    /// With `error`: which.
+    /// With `error`: its code.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<CardErrorCode>,
 }
 
-/// `answer`: what the card signed.
+/// `answer`: the card's signed answer.
 #[derive(Clone, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Answer {
-    /// The ceremony.
+    /// Id of the ceremony.
     pub ceremony_id: CeremonyId,
     /// The challenge that is answered.
     pub attempt: AttemptId,
@@ -387,7 +387,7 @@ pub struct Decline {
     /// The ceremony; left out with `not_me`, it reports prompts that were held back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ceremony_id: Option<CeremonyId>,
-    /// Why.
+    /// Why the person declined.
     pub reason: DeclineReason,
 }
 
@@ -395,26 +395,26 @@ pub struct Decline {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Probe {
-    /// The app's choice.
+    /// Chosen by the app.
     pub id: PlainText<64>,
 }
 
-/// Device → relay.
+/// A frame from a device to the relay.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum DeviceFrame {
-    /// Who this is.
+    /// Authenticates the device.
     Auth(Auth),
-    /// The app has it.
+    /// Acknowledges a prompt.
     Ack(Ack),
     /// The code that the person typed.
     Claim(Claim),
-    /// What happens at the card.
+    /// Reports what the phone noticed of the card.
     Card(Card),
-    /// What the card signed.
+    /// The card's signed answer.
     Answer(Answer),
-    /// The person said no.
+    /// The person declined.
     Decline(Decline),
     /// Asks whether the line is alive, where the platform hides WebSocket pings. Answered with
     /// `pong` at once, before `auth` too.

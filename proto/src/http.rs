@@ -60,45 +60,46 @@ pub struct TransactionField {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BrowserContext {
-    /// Its address.
+    /// IP address of the browser.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip: Option<PlainText<45>>,
-    /// Its `User-Agent` header. A device is shown what the relay knows of it: "Chrome on Windows".
+    /// Its `User-Agent` header. The device gets a short form: "Chrome on Windows".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<String>,
-    /// Where it seems to be.
+    /// Approximate location of the browser.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<PlainText<80>>,
     /// A secret of this browser, such as a long-lived cookie of the page: at least 128 bits, 22 to
-    /// 128 visible ASCII characters. A browser in which this user has succeeded is told from a
-    /// stranger's by it. It reaches no device, and only a keyed hash of it is kept.
+    /// 128 visible ASCII characters. It distinguishes a browser in which this user has succeeded
+    /// from an unknown one. It reaches no device, and only a keyed hash of it is kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub browser: Option<BrowserSecret>,
 }
 
-/// A wish in three strengths (WebAuthn `UserVerificationRequirement`, `ResidentKeyRequirement`).
+/// A preference in three strengths (WebAuthn `UserVerificationRequirement`,
+/// `ResidentKeyRequirement`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Requirement {
-    /// Without it the ceremony fails.
+    /// The ceremony fails without it.
     Required,
-    /// With it, where the card can.
+    /// Used where the card can.
     Preferred,
-    /// Better without.
+    /// Avoided, where the card can.
     Discouraged,
 }
 
-/// Whether the card should say what it is (WebAuthn `AttestationConveyancePreference`).
+/// Whether the card should prove its model (WebAuthn `AttestationConveyancePreference`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Attestation {
-    /// No.
+    /// Not requested.
     None,
-    /// Yes, as the card gives it.
+    /// Requested, as the card gives it.
     Direct,
-    /// Yes, possibly anonymised.
+    /// Requested, possibly anonymised.
     Indirect,
 }
 
@@ -109,9 +110,9 @@ pub enum Attestation {
 pub enum Attachment {
     /// In the phone itself.
     Platform,
-    /// Outside of it, such as a card.
+    /// Outside of the phone, such as a card.
     CrossPlatform,
-    /// Either.
+    /// Either of them.
     All,
 }
 
@@ -184,18 +185,18 @@ pub struct UpstreamOptions {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OpenCeremony {
-    /// What it is for.
+    /// The purpose of the ceremony.
     #[serde(rename = "type")]
     pub ceremony_type: CeremonyType,
-    /// Whose card.
+    /// The user whose card answers.
     pub username: Username,
-    /// How the person is greeted.
+    /// Name by which the phone greets the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub display_name: Option<DisplayName>,
-    /// Only this device of the user's.
+    /// Offer the ceremony only to this device of the user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<DeviceId>,
-    /// Seconds to live, 30 to 600; 120 if nothing is said.
+    /// Seconds until the deadline, 30 to 600; 120 by default.
     #[cfg_attr(feature = "schema", schemars(range(min = 30, max = 600)))]
     #[serde(
         default,
@@ -203,13 +204,13 @@ pub struct OpenCeremony {
         skip_serializing_if = "Option::is_none"
     )]
     pub timeout_s: Option<u64>,
-    /// How page and phone are tied together.
+    /// How page and phone are bound together.
     #[serde(default)]
     pub binding: Binding,
-    /// A sentence for both sides.
+    /// A text that page and phone show.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<Message>,
-    /// Required for an approval, refused otherwise.
+    /// Required for an approval, forbidden otherwise.
     #[serde(
         default,
         deserialize_with = "object::optional",
@@ -223,10 +224,10 @@ pub struct OpenCeremony {
         skip_serializing_if = "Option::is_none"
     )]
     pub context: Option<BrowserContext>,
-    /// Given back in the result token.
+    /// Returned in the result token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_nonce: Option<ClientNonce>,
-    /// How the initiator knew the user.
+    /// How the initiator authenticated the user before.
     #[serde(default)]
     pub prior_auth: PriorAuth,
     /// Show the ticket's holder whether a phone was reached (the steps `sent` and `delivered`).
@@ -238,6 +239,28 @@ pub struct OpenCeremony {
     pub options: UpstreamOptions,
 }
 
+impl OpenCeremony {
+    /// A ceremony of which nothing else is said.
+    #[must_use]
+    pub fn new(ceremony_type: CeremonyType, username: Username) -> Self {
+        Self {
+            ceremony_type,
+            username,
+            display_name: None,
+            device_id: None,
+            timeout_s: None,
+            binding: Binding::default(),
+            message: None,
+            transaction: None,
+            context: None,
+            client_nonce: None,
+            prior_auth: PriorAuth::default(),
+            show_delivery: false,
+            options: UpstreamOptions::default(),
+        }
+    }
+}
+
 /// Whether a ceremony still runs, or how it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
@@ -245,7 +268,7 @@ pub struct OpenCeremony {
 pub enum Status {
     /// No outcome yet.
     Pending,
-    /// The outcome.
+    /// Ended with this outcome.
     #[cfg_attr(feature = "schema", schemars(schema_with = "crate::schema::outcomes"))]
     #[serde(untagged)]
     Ended(Outcome),
@@ -255,7 +278,7 @@ pub enum Status {
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OpenedCeremony {
-    /// The ceremony.
+    /// Id of the ceremony.
     pub id: CeremonyId,
     /// `pending` at first; an idempotent repeat gives the current status.
     pub status: Status,
@@ -266,8 +289,7 @@ pub struct OpenedCeremony {
     pub code: Option<String>,
     /// Read-only access to this ceremony for a page.
     pub ticket: String,
-    /// As what the `prior_auth` of the request counted: `none` without the scope
-    /// `prior_auth:assert`.
+    /// The `prior_auth` that counted: without the scope `prior_auth:assert` it is `none`.
     #[serde(default)]
     pub prior_auth: PriorAuth,
     /// Seconds left.
@@ -290,39 +312,39 @@ impl fmt::Debug for OpenedCeremony {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProgressEntry {
     /// The number of this kind of step, the same in every ceremony; `since` of a long poll and
-    /// `id` of a server-sent event. It may be less than that of the step before.
+    /// `id` of a server-sent event. It may be lower than that of the previous step.
     pub seq: u32,
-    /// What happened.
+    /// The event.
     pub step: Step,
     /// When, by the relay's clock (RFC 3339, UTC, milliseconds).
     #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub at: String,
 }
 
-/// A ceremony as its watchers see it. A ticket's holder sees none of the optional fields but
-/// `reason` where it says nothing about the card or of what the person answered.
+/// A ceremony as its watchers see it. With a ticket the only optional field is `reason`, where it
+/// is about neither the card nor the person's decision.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CeremonyView {
-    /// The ceremony.
+    /// Id of the ceremony.
     pub id: CeremonyId,
-    /// What it is for.
+    /// The purpose of the ceremony.
     #[serde(rename = "type")]
     pub ceremony_type: CeremonyType,
-    /// Whose card.
+    /// The user whose card answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<Username>,
     /// `pending`, or the outcome.
     pub status: Status,
-    /// Where it stands.
+    /// The current phase.
     pub phase: Phase,
-    /// The number of the last step in `progress`: what to give as `since`.
+    /// The number of the last step in `progress`, for use as `since`.
     pub seq: u32,
-    /// Every step so far that the watcher may see, in the order in which they were made, each at
-    /// most once. With binding `code`, `sent` and `delivered` are for initiators with the scope
+    /// The steps so far that the watcher may see, in their order of time, each at most once. With
+    /// binding `code`, `sent` and `delivered` are for initiators with the scope
     /// `presence:read`, and for pages of a ceremony that was opened with `show_delivery`.
     pub progress: Vec<ProgressEntry>,
-    /// What the outcome alone does not say.
+    /// The reason, where the outcome has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
     /// Whether phone and browser were in one network; only for the initiator, after the code was

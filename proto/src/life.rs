@@ -20,7 +20,7 @@ pub enum CeremonyType {
     Approval,
 }
 
-/// How the page and the phone are tied together.
+/// How page and phone are bound together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
@@ -28,7 +28,7 @@ pub enum Binding {
     /// The person types into the app the code that the page shows; only then is there a challenge.
     #[default]
     Code,
-    /// The challenge goes straight to the user's devices. A client must be allowed it.
+    /// The challenge goes straight to the user's devices. The client must be allowed this binding.
     None,
 }
 
@@ -43,17 +43,17 @@ impl Binding {
     }
 }
 
-/// How the initiator knew the user before it opened the ceremony.
+/// How the initiator authenticated the user before it opened the ceremony.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum PriorAuth {
-    /// Not at all: the username may have been typed by anyone.
+    /// Not at all: anyone may have typed the username.
     #[default]
     None,
-    /// By a password.
+    /// The user gave a password.
     Password,
-    /// By a running session.
+    /// The user has a running session.
     Session,
 }
 
@@ -66,7 +66,7 @@ pub enum PriorAuth {
 pub enum SameNetwork {
     /// The same /24 of IPv4 or /48 of IPv6.
     Yes,
-    /// Another one.
+    /// Other networks.
     No,
     /// An address is missing, private or shared by many, or they are of two families.
     Unknown,
@@ -169,9 +169,9 @@ impl Step {
 pub enum Outcome {
     /// The FIDO2 server verified the card's answer.
     Succeeded,
-    /// The person said no.
+    /// The person declined.
     Denied,
-    /// The FIDO2 server said no.
+    /// The FIDO2 server refused the answer.
     Rejected,
     /// The card or the FIDO2 server failed.
     Failed,
@@ -179,7 +179,7 @@ pub enum Outcome {
     Expired,
     /// The initiator cancelled it.
     Cancelled,
-    /// A completion call was sent and its answer never learnt: treat as not approved.
+    /// A completion call was sent and its result is unknown: treat as not approved.
     Indeterminate,
 }
 
@@ -215,7 +215,7 @@ impl Outcome {
 #[cfg_attr(feature = "schema", schemars(!into, !try_from, rename_all = "snake_case"))]
 #[serde(into = "String", try_from = "String")]
 pub enum Reason {
-    /// The person said no.
+    /// The person declined.
     Declined,
     /// The person did not ask for this.
     NotMe,
@@ -245,7 +245,7 @@ pub enum Reason {
     UpstreamUnavailable,
     /// The FIDO2 server could not store.
     UpstreamFull,
-    /// A completion call may have arrived, its answer did not.
+    /// A completion call was sent, and its answer did not arrive.
     UpstreamUnknown,
     /// The relay stopped while a completion call was in flight.
     Interrupted,

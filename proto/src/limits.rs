@@ -29,7 +29,7 @@ pub const TRANSACTION_FIELDS: usize = 16;
 /// The device socket's subprotocol.
 pub const DEVICE_SUBPROTOCOL: &str = "fido-relay.v1";
 
-/// Seconds that an earlier webhook key may sign beside a new one.
+/// Seconds for which an earlier webhook key may sign beside a new one.
 pub const WEBHOOK_OLD_KEYS_MAX_S: u64 = 30 * 24 * 60 * 60;
 /// Bytes of a webhook endpoint's URL.
 pub const WEBHOOK_URL: usize = 1024;

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What went wrong, in a form that programs may rely on.
+/// The stable code of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(extend("x-extensible-enum" = true)))]
@@ -20,7 +20,7 @@ pub enum ProblemCode {
     ScopeMissing,
     /// 403: the client may not use this binding.
     BindingNotAllowed,
-    /// 403: a field that the initiator may only use for a user whom it knew before.
+    /// 403: a field that needs a `prior_auth` other than `none`.
     PriorAuthRequired,
     /// 403: a credential in a page, or a page that the client does not list.
     OriginNotAllowed,
@@ -32,25 +32,25 @@ pub enum ProblemCode {
     MethodNotAllowed,
     /// 409: the ceremony has its outcome already.
     AlreadyClosed,
-    /// 410: the thing existed and is used up.
+    /// 410: the resource existed and was used up.
     Gone,
     /// 413: the body is too large.
     TooLarge,
-    /// 415: not of the media type that is taken there, or with a content encoding.
+    /// 415: an unsupported media type, or a content encoding.
     UnsupportedMediaType,
     /// 422: the same idempotency key with another body.
     IdempotencyMismatch,
-    /// 422: well-formed, but the values do not go together or are out of range.
+    /// 422: well-formed, but the values contradict each other or are out of range.
     Unprocessable,
     /// 426: the path speaks WebSocket only, with the subprotocol of that path.
     UpgradeRequired,
-    /// 429: slower, please.
+    /// 429: too many requests; `Retry-After` says when to try again.
     TooManyRequests,
     /// 500: a fault of the relay.
     Internal,
     /// 501: the configured FIDO2 server does not offer this.
     NotSupported,
-    /// 503: the relay cannot take this now.
+    /// 503: the relay cannot process this now.
     Unavailable,
 }
 
@@ -99,7 +99,7 @@ impl ProblemCode {
             Self::Gone => "This was used up",
             Self::TooLarge => "The body is too large",
             Self::UnsupportedMediaType => {
-                "The body is not of the type that is taken here, or is encoded"
+                "The body has an unsupported media type or a content encoding"
             }
             Self::IdempotencyMismatch => "The idempotency key was used with another body",
             Self::Unprocessable => "The values cannot be accepted",
@@ -107,7 +107,7 @@ impl ProblemCode {
             Self::TooManyRequests => "Too many requests",
             Self::Internal => "The relay failed",
             Self::NotSupported => "The FIDO2 server of this relay does not offer this",
-            Self::Unavailable => "The relay cannot take this now",
+            Self::Unavailable => "The relay cannot process this now",
         }
     }
 }
@@ -116,7 +116,7 @@ impl ProblemCode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Problem {
-    /// Always `about:blank`: programs go by `code`.
+    /// Always `about:blank`: programs use `code`.
     #[serde(rename = "type")]
     pub kind: String,
     /// A short text for people.
@@ -125,7 +125,7 @@ pub struct Problem {
     pub status: u16,
     /// The stable code.
     pub code: ProblemCode,
-    /// What is wrong where, or what to do about it. Every `invalid_request` has one: the RFC 6901
+    /// The field and its error, or the remedy. Every `invalid_request` has one: the RFC 6901
     /// pointer of the field and what it takes (`/username: missing`), or the same of a `query`
     /// parameter or a `header`. Every `scope_missing` names the scope. Never repeats input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -145,7 +145,7 @@ impl Problem {
         }
     }
 
-    /// The same problem with a sentence of the relay's own.
+    /// The same problem with a detail.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());

@@ -14,7 +14,7 @@ use crate::life::{Phase, Reason, Step};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WatchEvent {
     /// The number of this kind of step, the same in every ceremony; the `id` of a server-sent
-    /// event. It may be less than that of the event before.
+    /// event. It may be lower than that of the previous event.
     pub seq: u32,
     /// What happened. With binding `code`, `sent` and `delivered` are for initiators with the scope
     /// `presence:read`, and for pages of a ceremony that was opened with `show_delivery`.
@@ -24,10 +24,10 @@ pub struct WatchEvent {
     pub at: String,
     /// `pending` until the step `closed`, which has the outcome.
     pub status: Status,
-    /// Where the ceremony stood after this step.
+    /// The phase after this step.
     pub phase: Phase,
-    /// With the step `closed`: what the outcome alone does not say. Hidden from tickets if it is about
-    /// the card or why the person declined.
+    /// With the step `closed`: the reason, where the outcome has one. Hidden from tickets if it is
+    /// about the card or why the person declined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
 }
@@ -53,7 +53,7 @@ impl fmt::Debug for EventTicket {
 pub enum WatchEnd {
     /// The outcome was delivered.
     Closed,
-    /// Nothing came back to several pings, or a write was not taken in time.
+    /// Several pings had no answer, or a write did not complete in time.
     Silent,
     /// A WebSocket frame was invalid.
     Protocol,
@@ -70,7 +70,7 @@ pub enum WatchEnd {
 }
 
 impl WatchEnd {
-    /// Every one.
+    /// All values.
     pub const ALL: [Self; 8] = [
         Self::Closed,
         Self::Silent,
@@ -117,7 +117,7 @@ impl WatchEnd {
     pub const fn meaning(self) -> &'static str {
         match self {
             Self::Closed => "the outcome was delivered: done",
-            Self::Silent => "nothing came back to several pings: reconnect",
+            Self::Silent => "several pings had no answer: reconnect",
             Self::Protocol => "a frame that is not the WebSocket protocol's",
             Self::NotUtf8 => "the reason in the watcher's close frame is not UTF-8",
             Self::WatcherFrame => "a watcher only listens",

@@ -19,7 +19,7 @@ use crate::text::Username;
 pub const ID_HEADER: &str = "webhook-id";
 /// When this try was signed, in seconds since 1970 (Standard Webhooks).
 pub const TIMESTAMP_HEADER: &str = "webhook-timestamp";
-/// One signature for each key that lives, with a blank between (Standard Webhooks).
+/// One signature for each valid key, separated by spaces (Standard Webhooks).
 pub const SIGNATURE_HEADER: &str = "webhook-signature";
 
 /// The events of webhooks.
@@ -29,7 +29,7 @@ pub enum WebhookEvent {
     /// A ceremony that this client opened has its outcome.
     #[serde(rename = "ceremony.closed")]
     CeremonyClosed,
-    /// A phone became a user's device. Needs the scope `device:pair`.
+    /// A device was paired with a user. Needs the scope `device:pair`.
     #[serde(rename = "device.paired")]
     DevicePaired,
     /// A device was revoked. Needs the scope `device:pair`.
@@ -44,13 +44,13 @@ pub enum WebhookEvent {
     /// A card's signature counter did not grow. Needs the scope `card:read`.
     #[serde(rename = "card.clone_suspected")]
     CardCloneSuspected,
-    /// A person said of a ceremony that this client opened: that was not me.
+    /// A user answered "not me" to a ceremony that this client opened.
     #[serde(rename = "user.not_me")]
     UserNotMe,
 }
 
 impl WebhookEvent {
-    /// Every one.
+    /// All values.
     pub const ALL: [Self; 7] = [
         Self::CeremonyClosed,
         Self::DevicePaired,
@@ -116,14 +116,14 @@ impl std::str::FromStr for WebhookScheme {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CreateWebhook {
-    /// Where to: https, in its normal form, at most 1024 bytes.
+    /// The endpoint's https URL, in its normal form, at most 1024 bytes.
     #[cfg_attr(feature = "schema", schemars(length(max = 1024), extend("pattern" = "^https://")))]
     pub url: String,
-    /// What it is told; at least one, without repetition.
+    /// The events that it receives; at least one, without repetition.
     #[serde(default = "default_events")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1), extend("uniqueItems" = true)))]
     pub events: Vec<WebhookEvent>,
-    /// One key is made for each; at least one, without repetition.
+    /// One key is created for each scheme; at least one, without repetition.
     #[serde(default = "default_schemes")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1), extend("uniqueItems" = true)))]
     pub schemes: Vec<WebhookScheme>,
@@ -137,17 +137,17 @@ fn default_schemes() -> Vec<WebhookScheme> {
     vec![WebhookScheme::V1a]
 }
 
-/// `PATCH /v1/webhooks/{id}`: what is left out stays as it is.
+/// `PATCH /v1/webhooks/{id}`: missing fields stay unchanged.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(extend("minProperties" = 1)))]
 #[serde(deny_unknown_fields)]
 pub struct ChangeWebhook {
-    /// Where to from now on, also for what waits: https, in its normal form, at most 1024 bytes.
+    /// The new https URL, also for waiting deliveries, in its normal form, at most 1024 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(max = 1024), extend("pattern" = "^https://")))]
     pub url: Option<String>,
-    /// The events that it gets from now on, in place of the list before; at least one, without repetition.
+    /// The new list of events, which replaces the previous one; at least one, without repetition.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(length(min = 1), extend("uniqueItems" = true)))]
     pub events: Option<Vec<WebhookEvent>>,
@@ -158,9 +158,9 @@ pub struct ChangeWebhook {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RotateWebhook {
-    /// Which kind of key to make.
+    /// The scheme of the new key.
     pub scheme: WebhookScheme,
-    /// Seconds that earlier keys of this scheme still sign beside it, at most thirty days.
+    /// Seconds for which earlier keys of this scheme also sign, at most thirty days.
     #[serde(
         default = "default_old_lives_s",
         deserialize_with = "number::whole::<0, WEBHOOK_OLD_KEYS_MAX_S, _>"
@@ -173,31 +173,31 @@ const fn default_old_lives_s() -> u64 {
     24 * 60 * 60
 }
 
-/// Whether an endpoint is sent anything.
+/// Whether deliveries are sent to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum WebhookState {
-    /// Yes.
+    /// Deliveries are sent.
     Enabled,
-    /// No: it answered 410 (gone). What happens in the next 72 hours is kept as dead letters;
-    /// `POST /v1/webhooks/{id}/enable` has it sent to again.
+    /// No deliveries: the endpoint answered 410 (Gone). Events of the next 72 hours are kept as
+    /// dead letters; `POST /v1/webhooks/{id}/enable` resumes deliveries.
     Gone,
 }
 
-/// A key that signs what an endpoint is sent.
+/// A key that signs deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WebhookKeyView {
-    /// How.
+    /// The signature scheme.
     pub scheme: WebhookScheme,
-    /// What `v1a` is verified with: `whpk_` and the Ed25519 public key in base64.
+    /// The key that verifies `v1a`: `whpk_` and the Ed25519 public key in base64.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public_key: Option<String>,
     /// When it was made (RFC 3339).
     #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub created_at: String,
-    /// When it signs no longer (RFC 3339); absent: never.
+    /// When it stops signing (RFC 3339); absent: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub ends_at: Option<String>,
@@ -207,17 +207,17 @@ pub struct WebhookKeyView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WebhookView {
-    /// Which.
+    /// Id of the endpoint.
     pub id: WebhookId,
-    /// Where to.
+    /// The URL of the endpoint.
     pub url: String,
-    /// What it is told.
+    /// The events that the endpoint receives.
     pub events: Vec<WebhookEvent>,
-    /// Whether it is sent anything.
+    /// Whether deliveries are sent.
     pub state: WebhookState,
-    /// What signs, the oldest first.
+    /// The keys that sign, the oldest first.
     pub keys: Vec<WebhookKeyView>,
-    /// When it was registered (RFC 3339). Nothing from before is sent.
+    /// When it was registered (RFC 3339). Earlier events are not sent.
     #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
     pub created_at: String,
 }
@@ -229,7 +229,7 @@ pub struct CreatedWebhook {
     /// The endpoint.
     #[serde(flatten)]
     pub webhook: WebhookView,
-    /// The new `v1` secret, if one was made: the one time that it is seen.
+    /// The new `v1` secret, if one was created; it is not shown again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret: Option<String>,
 }
@@ -244,7 +244,7 @@ impl fmt::Debug for CreatedWebhook {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WebhookList {
-    /// The caller's own, in the order of their ids.
+    /// The caller's endpoints, in the order of their ids.
     pub webhooks: Vec<WebhookView>,
 }
 
@@ -258,15 +258,15 @@ pub enum WebhookFailure {
     Status,
     /// It did not answer in time.
     Timeout,
-    /// No connection came about, its certificate was not good, or it broke off.
+    /// The connection failed or broke off, or its certificate was invalid.
     Unreachable,
     /// The relay may not connect to this host or to an address of it.
     Forbidden,
     /// The endpoint had too many deliveries waiting.
     Overflow,
-    /// The endpoint is gone: it answered 410.
+    /// The endpoint answered 410.
     Gone,
-    /// The relay cannot sign or make the request.
+    /// The relay could not make or sign the request.
     Internal,
 }
 
@@ -275,9 +275,9 @@ pub enum WebhookFailure {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
-    /// It will.
+    /// Another try will follow.
     Waiting,
-    /// It will not, unless it is resent by a call.
+    /// No further try, unless a call resends it.
     Dead,
 }
 
@@ -299,7 +299,7 @@ impl std::str::FromStr for DeliveryState {
 pub struct DeliveryView {
     /// Its `webhook-id`.
     pub id: EventId,
-    /// What it tells.
+    /// The event of the delivery.
     pub event: WebhookEvent,
     /// When that happened (RFC 3339).
     #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
@@ -308,7 +308,7 @@ pub struct DeliveryView {
     pub state: DeliveryState,
     /// How often it was tried.
     pub attempts: u32,
-    /// What came of the last try.
+    /// Why the last try failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<WebhookFailure>,
     /// The HTTP status of the last try, if there was one.
@@ -320,9 +320,9 @@ pub struct DeliveryView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeliveryList {
-    /// In the order of their ids, which is none of time.
+    /// Deliveries in the order of their ids, which is not that of time.
     pub deliveries: Vec<DeliveryView>,
-    /// To be given as `after` for those that follow; absent: there are none.
+    /// The value of `after` for the next page; absent: this is the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<EventId>,
 }
@@ -333,7 +333,7 @@ pub struct DeliveryList {
 pub struct TestedWebhook {
     /// Whether the endpoint answered 2xx.
     pub delivered: bool,
-    /// What it answered, if it did.
+    /// The HTTP status of the answer, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
     /// Why it counts as not delivered.
@@ -341,11 +341,11 @@ pub struct TestedWebhook {
     pub failure: Option<WebhookFailure>,
 }
 
-/// What an endpoint is sent: `{"type", "data", "timestamp"}`.
+/// The body of a delivery: `{"type", "data", "timestamp"}`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WebhookBody {
-    /// What happened.
+    /// The event.
     #[serde(flatten)]
     pub news: WebhookNews,
     /// When it happened (RFC 3339).
@@ -353,7 +353,7 @@ pub struct WebhookBody {
     pub timestamp: String,
 }
 
-/// What happened to what. Receivers ignore types and fields that they do not know.
+/// The event of a delivery. Receivers ignore unknown types and fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "type", content = "data")]
@@ -363,22 +363,22 @@ pub enum WebhookNews {
     CeremonyClosed {
         /// The ceremony: fetch it for its result.
         id: CeremonyId,
-        /// What it was for.
+        /// The purpose of the ceremony.
         #[serde(rename = "type")]
         ceremony_type: CeremonyType,
         /// How it ended.
         outcome: Outcome,
-        /// What the outcome alone does not say.
+        /// The reason, where the outcome has one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<Reason>,
-        /// The number of the step `closed`: the `seq` that every other way to wait tells it by, so
-        /// that a receiver who also watches takes it once.
+        /// The number of the step `closed`: the same `seq` as in every other way to wait, so that a
+        /// receiver that also watches can recognise it.
         seq: u32,
     },
-    /// A phone became a user's device.
+    /// A device was paired with a user.
     #[serde(rename = "device.paired")]
     DevicePaired {
-        /// The device.
+        /// Id of the device.
         id: DeviceId,
         /// Its user.
         username: Username,
@@ -386,7 +386,7 @@ pub enum WebhookNews {
     /// A device was revoked.
     #[serde(rename = "device.revoked")]
     DeviceRevoked {
-        /// The device.
+        /// Id of the device.
         id: DeviceId,
         /// Its user.
         username: Username,
@@ -394,7 +394,7 @@ pub enum WebhookNews {
     /// A card was registered.
     #[serde(rename = "card.registered")]
     CardRegistered {
-        /// The card.
+        /// Id of the card.
         id: CardId,
         /// Its user.
         username: Username,
@@ -402,7 +402,7 @@ pub enum WebhookNews {
     /// A card was removed.
     #[serde(rename = "card.removed")]
     CardRemoved {
-        /// The card.
+        /// Id of the card.
         id: CardId,
         /// Its user.
         username: Username,
@@ -410,15 +410,15 @@ pub enum WebhookNews {
     /// A card's signature counter did not grow: a copy of the card may be in use.
     #[serde(rename = "card.clone_suspected")]
     CardCloneSuspected {
-        /// The card.
+        /// Id of the card.
         id: CardId,
         /// The user.
         username: Username,
     },
-    /// A person said of a ceremony that this client opened: that was not me.
+    /// A user answered "not me" to a ceremony that this client opened.
     #[serde(rename = "user.not_me")]
     UserNotMe {
-        /// The ceremony.
+        /// Id of the ceremony.
         id: CeremonyId,
         /// The user.
         username: Username,
@@ -426,7 +426,7 @@ pub enum WebhookNews {
     /// The test that `POST /v1/webhooks/{id}/test` sends.
     #[serde(rename = "webhook.test")]
     Test {
-        /// The endpoint.
+        /// Id of the endpoint.
         id: WebhookId,
     },
 }

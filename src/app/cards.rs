@@ -3,12 +3,27 @@
 
 use fido_relay_proto::{CardId, TenantId, Username};
 
+pub use crate::ports::Card;
+
 use super::devices::{ended_early, with_card_notice};
 use super::{Actor, App, RACES, RevokeError, committed};
 use crate::ports::{
     Batch, BoxFuture, CardEvents, Cards, Notice, Revocation, Revoked, SecurityEvent,
     SecurityEventKind, Store, StoreError,
 };
+
+/// The FIDO2 server keeps the cards itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cards are listed and removed at the FIDO2 server itself: it is not the built-in one")]
+pub struct CardsElsewhere;
+
+/// The cards, where the built-in FIDO2 server keeps them.
+///
+/// # Errors
+/// [`CardsElsewhere`].
+pub fn kept_here(app: &App) -> Result<&dyn Cards, CardsElsewhere> {
+    app.cards.as_deref().ok_or(CardsElsewhere)
+}
 
 /// Removes a user's card for good. The list of revocations comes first, as with devices
 /// ([`devices::revoke`]). Once begun it runs to its end, whatever becomes of the caller.
@@ -33,7 +48,7 @@ async fn remove_now(
     username: Username,
     id: CardId,
 ) -> Result<(), RevokeError> {
-    let Some(cards) = &app.cards else { return Err(RevokeError::NotFound) };
+    let cards = kept_here(app).map_err(|_| RevokeError::NotFound)?;
     let (tenant, at) = (&actor.tenant, app.clock.now());
     let known = cards.of_user(tenant, &username).await?;
     let Some(card) = known.into_iter().find(|card| card.id == id) else {
@@ -45,7 +60,7 @@ async fn remove_now(
     let what =
         SecurityEventKind::CardRemoved { card_id: id, username: username.clone(), client_id };
     let event = actor.event(at, what);
-    if !remove_listed(&*app.store, &**cards, tenant, &card.record, Some(&event)).await? {
+    if !remove_listed(&*app.store, cards, tenant, &card.record, Some(&event)).await? {
         return Err(RevokeError::NotFound);
     }
     tracing::info!(card = %id, "card removed");

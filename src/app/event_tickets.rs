@@ -4,8 +4,9 @@
 use fido_relay_proto::UnixMillis;
 use serde::{Deserialize, Serialize};
 
+use super::App;
 use crate::encoding::base64url;
-use crate::ports::{Bucket, Due, DueRule, Record, Store, StoreError, records};
+use crate::ports::{Bucket, Due, DueRule, Record, StoreError, records};
 use crate::security::event_ticket::EventAccess;
 
 /// How long the use of a ticket is remembered, in seconds from the ticket's end: for a clock that
@@ -32,30 +33,33 @@ pub const USED_TICKETS: DueRule =
 ///
 /// # Errors
 /// The store's; then the ticket may be used up all the same.
-pub async fn use_up(store: &dyn Store, access: &EventAccess) -> Result<bool, StoreError> {
+pub async fn use_up(app: &App, access: &EventAccess) -> Result<bool, StoreError> {
     let key = format!("{}.{}", access.tenant, base64url(access.name));
     let used = UsedTicket { until: access.ends_at.plus_secs(REMEMBERED_S) };
-    records::save_first(store, Bucket::EventTickets, &key, &used).await
+    records::save_first(&*app.store, Bucket::EventTickets, &key, &used).await
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use fido_relay_proto::{CeremonyId, TenantId};
 
     use super::*;
-    use crate::backends::embedded::MemoryStore;
+    use crate::app::tests::over;
+    use crate::backends::embedded::{MemoryStore, SystemClock};
 
     #[tokio::test]
     async fn a_ticket_is_used_up_once_and_no_other_with_it() {
-        let store = MemoryStore::default();
+        let app = over(Arc::new(MemoryStore::default()), Arc::new(SystemClock));
         let access = |name| EventAccess {
             tenant: TenantId::default(),
             ceremony: CeremonyId::from_bytes([7; 16]),
             name: [name; 16],
             ends_at: UnixMillis(1_800_000_000_000),
         };
-        assert!(use_up(&store, &access(1)).await.unwrap());
-        assert!(!use_up(&store, &access(1)).await.unwrap());
-        assert!(use_up(&store, &access(2)).await.unwrap());
+        assert!(use_up(&app, &access(1)).await.unwrap());
+        assert!(!use_up(&app, &access(1)).await.unwrap());
+        assert!(use_up(&app, &access(2)).await.unwrap());
     }
 }

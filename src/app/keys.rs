@@ -1,7 +1,10 @@
 //! The relay's own keys in the store: made once and encrypted, so that every node and every restart
 //! has the same ones.
 
+use std::time::Duration;
+
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use tokio::time::Instant;
 
 use crate::ports::{Bucket, Revision, Store, StoreError};
 use crate::security::encryption::Encryptor;
@@ -31,6 +34,33 @@ pub async fn probe(store: &dyn Store) -> Result<(), StoreError> {
     store.load(Bucket::Keys, RESULT).await.map(drop)
 }
 
+/// Whether the encryptor opens the keys that the store has, if it has any.
+///
+/// # Errors
+/// As [`load_or_make`].
+pub async fn check(store: &dyn Store, encryptor: &Encryptor) -> Result<(), StoreError> {
+    if store.list(Bucket::Keys, "").await?.is_empty() {
+        return Ok(());
+    }
+    load_or_make(store, encryptor).await.map(drop)
+}
+
+/// Writes a record, which flushes it, and removes it again; gives how long the writing took.
+///
+/// # Errors
+/// The store's.
+pub async fn write_probe(store: &dyn Store) -> Result<Duration, StoreError> {
+    let left = store.load(Bucket::Keys, PROBE).await?;
+    let expected = left.map_or(Revision::ABSENT, |stored| stored.revision);
+    let began = Instant::now();
+    let revision = store.save(Bucket::Keys, PROBE, expected, b"probe".to_vec()).await?;
+    let took = began.elapsed();
+    store.remove(Bucket::Keys, PROBE, revision).await?;
+    Ok(took)
+}
+
+/// The record of [`write_probe`], by the name of its caller.
+const PROBE: &str = "doctor";
 /// The name of the key that signs result tokens.
 const RESULT: &str = "result";
 

@@ -20,18 +20,19 @@ mod tests;
 pub mod users;
 pub mod webhooks;
 
-pub use self::revocation_sync::RevocationSync;
+pub use self::revocation_sync::{RevocationSync, still_stored};
 
 use std::sync::Arc;
 
 use fido_relay_proto::{ClientId, TenantId, UnixMillis};
+use serde::de::DeserializeOwned;
 
-use crate::app::clients::Client;
+use crate::app::clients::{Client, Clients};
 use crate::app::webhooks::Webhooks;
 use crate::core::prompt_limits::Policy;
 use crate::ports::{
-    Batch, Bus, Cards, Clock, Push, Revocations, SecurityEvent, SecurityEventKind, Store,
-    StoreError,
+    Batch, Bucket, Bus, Cards, Clock, Push, Revocations, SecurityEvent, SecurityEventKind, Store,
+    StoreError, records,
 };
 use crate::tasks::Tasks;
 
@@ -40,6 +41,8 @@ use crate::tasks::Tasks;
 const RACES: usize = 64;
 /// Most characters of an operator's name.
 const OPERATOR_NAME: usize = 64;
+/// Records read at a time.
+const PAGE: usize = 256;
 
 /// What acts need of the world. Clones are the same.
 #[derive(Clone, Debug)]
@@ -136,9 +139,31 @@ pub enum RevokeError {
 }
 
 impl App {
+    /// The clients of the store, with a cache of their own.
+    #[must_use]
+    pub fn clients(&self) -> Clients {
+        Clients::new(Arc::clone(&self.store))
+    }
+
     /// Commits a batch; `false`: another write came first, and the act must be decided anew.
     async fn commit(&self, batch: Batch) -> Result<bool, StoreError> {
         committed(&*self.store, batch).await
+    }
+}
+
+/// The latest time in a bucket's records that can be read.
+async fn newest_in<T: DeserializeOwned>(
+    store: &dyn Store,
+    bucket: Bucket,
+    time: impl Fn(T) -> Option<UnixMillis>,
+) -> Result<Option<UnixMillis>, StoreError> {
+    let (mut newest, mut after) = (None, String::new());
+    loop {
+        let page = store.page(bucket, &after, PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok(newest) };
+        after.clone_from(last);
+        let records = page.iter().filter_map(|(_, stored)| records::decode(&stored.value).ok());
+        newest = records.filter_map(&time).max().max(newest);
     }
 }
 

@@ -318,7 +318,7 @@ async fn look_typed(
         };
         if committed(store, batch).await? {
             if voided {
-                tracing::warn!("a pairing is void, its code was typed wrong too often");
+                tracing::warn!("pairing void: its code was typed wrong too often");
             }
             return Err(PairingError::Unknown);
         }
@@ -363,7 +363,7 @@ pub async fn pair(
 pub struct NewDevice {
     /// The device key's public half.
     pub jwk: P256Jwk,
-    /// What the person calls it.
+    /// The person's name of the device.
     pub name: Option<PlainText<64>>,
     /// Its operating system.
     pub platform: Platform,
@@ -420,7 +420,7 @@ pub async fn redeem(
             Err(TooManyDevices) => return Err(PairingError::TooManyDevices),
         };
         if app.commit(batch).await? {
-            tracing::info!(device = %id, "paired");
+            tracing::info!(device = %id, "device paired");
             app.bus.publish(Notice::News(tenant.clone(), username.clone())).await;
             return Ok(device);
         }

@@ -18,8 +18,8 @@ pub(crate) async fn sweep_forever(store: &dyn Store, clock: &dyn Clock, tasks: &
     let round = || async {
         match sweep(store, clock).await {
             Ok(0) => {}
-            Ok(removed) => tracing::info!(removed, "removed what had passed its retention"),
-            Err(error) => tracing::warn!(%error, "the store could not be swept"),
+            Ok(removed) => tracing::info!(removed, "expired records removed"),
+            Err(error) => tracing::warn!(%error, "expired records could not be removed"),
         }
         tokio::time::sleep(PAUSE).await;
     };

@@ -31,6 +31,31 @@ const EVERY: Duration = Duration::from_secs(2);
 /// Entries read at a time.
 const PAGE: usize = 256;
 
+/// How many devices and cards the list of revocations has, and how many of them the store still has.
+///
+/// # Errors
+/// The store's, the list's.
+pub async fn still_stored(
+    store: &dyn Store,
+    cards: &dyn Cards,
+    revocations: &dyn Revocations,
+) -> Result<(usize, usize), StoreError> {
+    let (mut all, mut back, mut epoch) = (0, 0, 0);
+    loop {
+        let page = revocations.after(epoch, PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok((all, back)) };
+        epoch = *last;
+        all += page.len();
+        for (_, Revocation { tenant, what, .. }) in &page {
+            let is_stored = match what {
+                Revoked::Device(id) => devices::load(store, tenant, *id).await?.is_some(),
+                Revoked::Card(record) => cards.removal(tenant, record).await?.is_some(),
+            };
+            back += usize::from(is_stored);
+        }
+    }
+}
+
 /// Brings the list of revocations to the store and to the sockets of this node.
 #[derive(Debug)]
 pub struct RevocationSync {
@@ -106,14 +131,17 @@ impl RevocationSync {
                     Some(SecurityEvent::new(device.tenant.clone(), at, what))
                 };
                 if devices::revoke_listed(&*self.store, &tenant, id, at, event).await?.is_some() {
-                    tracing::warn!(device = %id, "revoked again, the store had it as paired");
+                    tracing::warn!(
+                        device = %id,
+                        "device revoked again: the store had it as paired"
+                    );
                 }
             }
             Revoked::Card(record) => {
                 if let Some(cards) = &self.cards
                     && remove_listed(&*self.store, &**cards, &tenant, &record, None).await?
                 {
-                    tracing::warn!(%record, "a card was removed again, the store had it");
+                    tracing::warn!(%record, "card removed again: the store still had it");
                 }
             }
         }

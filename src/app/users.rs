@@ -166,7 +166,10 @@ async fn unlocked(
     if !app.commit(batch.entry(actor.entry(at, what))).await? {
         return Ok(false);
     }
-    tracing::info!(client = client_id.map(tracing::field::display), "a user's prompts unlocked");
+    tracing::info!(
+        client = client_id.map(tracing::field::display),
+        "prompt limits of a user lifted"
+    );
     app.bus.publish(Notice::News(tenant.clone(), username.clone())).await;
     Ok(true)
 }
@@ -255,7 +258,7 @@ pub async fn remove(app: &App, actor: &Actor, username: &Username) -> Result<(),
             batch = batch.remove(Bucket::Standings, user.as_str(), revision);
         }
         if app.commit(batch).await? {
-            tracing::info!("a user was removed by the operator");
+            tracing::info!("user removed by the operator");
             return Ok(());
         }
     }

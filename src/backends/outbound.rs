@@ -25,7 +25,7 @@ pub(super) fn client() -> ClientBuilder {
         .no_proxy()
 }
 
-/// The client with the certificates of a PEM file trusted beside the system's.
+/// The client with the certificates of a PEM file trusted in addition to the system's.
 ///
 /// # Errors
 /// Why the file cannot be used, with its name.

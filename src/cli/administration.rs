@@ -2,7 +2,6 @@
 //! when none runs, by opening the store and calling the same router in this process.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -15,14 +14,11 @@ use tower::ServiceExt as _;
 use super::{Failure, note};
 use crate::app::App;
 use crate::app::audit::Offline;
-use crate::app::webhooks::Webhooks;
-use crate::backends::embedded::{LocalBus, RevocationList, StoreOpenError, SystemClock};
+use crate::backends::embedded::StoreOpenError;
 use crate::config::Config;
 use crate::edge::operator::{self, Admin, OPERATOR};
-use crate::ports::{Clock, Store};
 use crate::security::encryption::Encryptor;
-use crate::serve::{self, Contents, DataDirectory, REVOCATIONS_FILE, SEAL_KEY_FILE, StartError};
-use crate::tasks::Tasks;
+use crate::serve::{self, Contents, DataDirectory, StartError};
 
 /// Access to the operator API.
 #[derive(Debug)]
@@ -38,7 +34,7 @@ pub(super) enum Administration {
 pub(super) struct OfflineAdministration {
     router: Router,
     config: Config,
-    store: Arc<dyn Store>,
+    app: App,
     sealer: Encryptor,
 }
 
@@ -48,9 +44,7 @@ impl OfflineAdministration {
         if *method == Method::GET {
             return Ok(None);
         }
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let opened = serve::audit::offline(&self.config, (&self.store, &clock), &self.sealer).await;
-        match opened {
+        match serve::audit::offline(&self.config, &self.app, &self.sealer).await {
             Ok(Some(log)) => Ok(Some(log)),
             Ok(None) => {
                 if self.config.audit.enabled {
@@ -89,9 +83,9 @@ impl Administration {
         if contents == Contents::Fresh && !new_store {
             return Err(Failure::failed(format!(
                 "there is no store in {path}, and no relay runs on it. Start the relay first \
-                 (fido-relay serve), or name the directory of the one that runs (data_dir, \
+                 (fido-relay serve), or select the data directory of the running relay (data_dir, \
                  FIDO_RELAY_DATA_DIR, --config, or the working directory). \
-                 client create and pairing create make a new store with --new-store"
+                 client create and pairing create make a store with --new-store"
             )));
         }
         let store = directory.open().map_err(|error| {
@@ -104,30 +98,11 @@ impl Administration {
             ))
         })?;
         note(&format!("works on {path}, where no relay runs"));
-        let (store, clock): (Arc<dyn Store>, Arc<dyn Clock>) =
-            (Arc::new(store), Arc::new(SystemClock));
-        let sealer =
-            Encryptor::load(&directory.path().join(SEAL_KEY_FILE)).map_err(Failure::failed)?;
-        let sender = serve::webhooks::sender(config).map_err(Failure::failed)?;
-        let webhooks =
-            Webhooks::at_rest(Arc::clone(&store), sealer.clone(), Arc::clone(&clock), sender);
-        let list = RevocationList::open(&directory.path().join(REVOCATIONS_FILE));
-        let app = App {
-            cards: serve::cards(config, Arc::clone(&store)),
-            store: Arc::clone(&store),
-            clock,
-            // No node is running: devices are notified when they connect.
-            bus: Arc::new(LocalBus::with_room(1)),
-            revocations: Arc::new(list.map_err(Failure::failed)?),
-            push: None,
-            webhooks: Some(webhooks),
-            prompts: serve::prompt_policy(&config.prompts),
-            public_url: serve::base(&config.public_url),
-            tasks: Tasks::default(),
-        };
-        let admin = Admin { tenant: TenantId::default(), app, relay: None };
+        let at_rest = serve::app_at_rest(config, &directory, store);
+        let (app, sealer) = at_rest.map_err(Failure::failed)?;
+        let admin = Admin { tenant: TenantId::default(), app: app.clone(), relay: None };
         let (router, config) = (operator::router(admin), config.clone());
-        Ok(Self::Store(Box::new(OfflineAdministration { router, config, store, sealer })))
+        Ok(Self::Store(Box::new(OfflineAdministration { router, config, app, sealer })))
     }
 
     /// Sends a request and parses the response.
@@ -139,7 +114,7 @@ impl Administration {
     ) -> Result<T, Failure> {
         let bytes = self.exchange(method, path, body).await?;
         serde_json::from_slice(&bytes)
-            .map_err(|error| Failure::failed(format!("the relay's answer is not known: {error}")))
+            .map_err(|error| Failure::failed(format!("cannot parse the relay's answer: {error}")))
     }
 
     /// Sends a request whose response has no body.

@@ -10,8 +10,8 @@ use super::administration::{Administration, of_user};
 use super::pairing::parse_username;
 use super::{ConfigFile, Failure, answer, block_on, show};
 
-/// Works on the relay that runs in this configuration's data directory, or on its store when none
-/// does. Only for the built-in FIDO2 server.
+/// Calls the running relay of this configuration, or opens its store if no relay runs. Only for the
+/// built-in FIDO2 server.
 #[derive(Debug, Args)]
 pub(super) struct CardArguments {
     #[command(subcommand)]
@@ -25,13 +25,13 @@ pub(super) struct CardArguments {
 enum CardCommand {
     /// List a user's cards, the oldest first
     List {
-        /// The user, as the FIDO2 server knows them
+        /// The username at the FIDO2 server
         #[arg(value_parser = parse_username)]
         username: Username,
     },
     /// Remove a card for good: it can no longer sign in, not even in an open ceremony
     Remove {
-        /// The user, as the FIDO2 server knows them
+        /// The username at the FIDO2 server
         #[arg(value_parser = parse_username)]
         username: Username,
         /// The card's id, as in the list

@@ -13,15 +13,16 @@ use ipnet::IpNet;
 
 use super::administration::Administration;
 use super::{ConfigFile, Failure, answer, block_on, one_of, show};
-use crate::app::clients::ClientChange;
+use crate::app::clients::{ClientChange, KEY_MAX_S};
 use crate::edge::operator::{ClientEntry, CreateClient, NewKey, RotateKey};
 use crate::security::origin::Origin;
 
 const DAY_S: u64 = 24 * 3600;
+const KEY_MAX_DAYS: u64 = KEY_MAX_S / DAY_S;
 const HOUR_S: u64 = 3600;
 
-/// Works on the relay that runs in this configuration's data directory, or on its store when none
-/// does. An API key is shown once: the relay keeps only its hash.
+/// Calls the running relay of this configuration, or opens its store if no relay runs. An API key
+/// is shown once: the relay keeps only its hash.
 #[derive(Debug, Args)]
 pub(super) struct ClientArguments {
     #[command(subcommand)]
@@ -33,7 +34,7 @@ pub(super) struct ClientArguments {
 
 #[derive(Debug, Subcommand)]
 enum ClientCommand {
-    /// Create an initiator and its first API key, or one with a key pair of its own
+    /// Create an initiator with an API key, or with its own key pair (--jwk)
     #[command(after_help = "Examples:
   fido-relay client create --name Shop
   fido-relay client create --name Enrolment --scope ceremony:reg,ceremony:read,device:pair
@@ -53,54 +54,55 @@ Scopes:
   presence:read     see whether a device is connected and has a prompt
   webhook:admin     manage webhooks
   uv:weaken         open sign-ins that do not require the card's PIN
-  user:unlock       lift the pauses of its own prompts
-  prior_auth:assert have its statement on how it knew a user (prior_auth) believed")]
+  user:unlock       lift the limits that hold back its own prompts
+  prior_auth:assert make its prior_auth (how it authenticated the user) count")]
     Create {
-        /// Name that is shown on phones (at most 64 characters)
+        /// Name shown on phones (at most 64 characters)
         #[arg(long, value_parser = parse_name)]
         name: PlainText<64>,
         /// Scopes, separated by commas
         #[arg(long, value_delimiter = ',', default_value = "ceremony:auth,ceremony:read",
               value_parser = one_of::<Scope>(Scope::ALL.map(Scope::as_str), |name| name.parse().ok()))]
         scope: Vec<Scope>,
-        /// How page and phone may be tied together: code (the person types the page's code into
-        /// the app) or none
+        /// Allowed bindings of page and phone, separated by commas: code (the user types the page's
+        /// code into the app) or none
         #[arg(long, value_delimiter = ',', default_value = "code",
               value_parser = one_of(["code", "none"], parse_binding))]
         binding: Vec<Binding>,
-        /// Days until the key expires; without it never
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3650))]
+        /// Days until the key expires [default: never]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=KEY_MAX_DAYS))]
         key_days: Option<u64>,
-        /// Public key: the initiator gets no API key and asks for access tokens at /oauth/token
+        /// Public key (JWK): the initiator requests access tokens at /oauth/token and gets no API
+        /// key
         #[arg(long, value_name = "FILE", conflicts_with = "key_days")]
         jwk: Option<PathBuf>,
-        /// Networks that it may call from, separated by commas; without it from anywhere
+        /// Networks that it may call from, separated by commas [default: any]
         #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
         allow_from: Vec<IpNet>,
-        /// Origins of its pages, separated by commas: only they may watch with a ticket
+        /// Origins of its pages, separated by commas: only these may watch with a ticket
         #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
         page_origin: Vec<Origin>,
-        /// Let only phones that rang answer its ceremonies, not a typed code alone
+        /// Accept codes only from phones that rang
         #[arg(long)]
         no_code_alone: bool,
-        /// Make the store if the data directory has none yet and no relay runs on it
+        /// Create the store if the data directory has none and no relay runs on it
         #[arg(long)]
         new_store: bool,
-        /// Print the API key alone, for a script or a variable
+        /// Print only the API key
         #[arg(long, conflicts_with = "jwk")]
         quiet: bool,
     },
     /// Change an initiator's networks, page origins or API keys
-    #[command(after_help = "Each list replaces the one before. Examples:
+    #[command(after_help = "A given list replaces the previous one. Examples:
   fido-relay client change cli_3q2-7wAAAAAAAAAAAAAAAA --page-origin https://shop.example
   fido-relay client change cli_3q2-7wAAAAAAAAAAAAAAAA --allow-from 192.0.2.0/24,2001:db8::/32
-  fido-relay client change cli_3q2-7wAAAAAAAAAAAAAAAA --end-api-keys    it has a key pair now")]
+  fido-relay client change cli_3q2-7wAAAAAAAAAAAAAAAA --end-api-keys    it now has a key pair")]
     Change(ChangeClientArguments),
-    /// Public keys that an initiator authenticates with at /oauth/token
+    /// Manage the public keys with which an initiator authenticates at /oauth/token
     Key(key::ClientKeyArguments),
     /// List the initiators
     List,
-    /// Remove an initiator; its keys end at once
+    /// Remove an initiator; its keys become invalid at once
     Remove {
         /// The client's id, as in the list
         id: ClientId,
@@ -108,14 +110,14 @@ Scopes:
     /// Give an initiator a new API key; the old one stays valid for a while
     #[command(after_help = "Examples:
   fido-relay client rotate cli_3q2-7wAAAAAAAAAAAAAAAA
-  fido-relay client rotate cli_3q2-7wAAAAAAAAAAAAAAAA --old-hours 0    it leaked: end it now")]
+  fido-relay client rotate cli_3q2-7wAAAAAAAAAAAAAAAA --old-hours 0    the old key leaked: end it now")]
     Rotate {
         /// The client's id, as in the list
         id: ClientId,
-        /// Days until the new key expires; without it never
-        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=3650))]
+        /// Days until the new key expires [default: never]
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=KEY_MAX_DAYS))]
         key_days: Option<u64>,
-        /// Hours that the old key stays valid
+        /// Hours for which the old key stays valid
         #[arg(long, value_name = "HOURS", default_value = "24",
               value_parser = clap::value_parser!(u64).range(0..=8760))]
         old_hours: u64,
@@ -129,22 +131,22 @@ struct ChangeClientArguments {
     /// Networks that it may call from, separated by commas
     #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = parse_network)]
     allow_from: Vec<IpNet>,
-    /// Let it call from anywhere
+    /// Allow calls from any network
     #[arg(long, conflicts_with = "allow_from")]
     from_anywhere: bool,
     /// Origins of its pages, separated by commas
     #[arg(long, value_name = "ORIGIN", value_delimiter = ',')]
     page_origin: Vec<Origin>,
-    /// Let no page watch with its tickets
+    /// Allow no page to watch with its tickets
     #[arg(long, conflicts_with = "page_origin")]
     no_pages: bool,
-    /// End its API keys at once
+    /// Invalidate its API keys at once
     #[arg(long)]
     end_api_keys: bool,
-    /// Whether its page's code alone finds its ceremonies on a phone that did not ring
+    /// Whether a code that is typed on a phone that did not ring finds its ceremonies
     #[arg(long, value_name = "BOOL")]
     code_alone: Option<bool>,
-    /// Whether its prior_auth is believed (the scope prior_auth:assert)
+    /// Whether its prior_auth counts (the scope prior_auth:assert)
     #[arg(long, value_name = "BOOL")]
     prior_auth: Option<bool>,
 }
@@ -159,7 +161,7 @@ impl ChangeClientArguments {
             prior_auth: self.prior_auth,
         };
         if change.is_empty() {
-            return Err(Failure::usage("nothing to change was named: see --help"));
+            return Err(Failure::usage("nothing to change: see --help"));
         }
         Ok(change)
     }
@@ -255,7 +257,7 @@ fn print_key(made: &NewKey) {
     }
     if let Some(key) = &made.key {
         answer(&format!("API key  {key}"));
-        answer("\nThe key is shown this once; the relay keeps only its hash.");
+        answer("\nThe key is shown only now; the relay keeps only its hash.");
     }
 }
 
@@ -265,7 +267,7 @@ fn print_clients(clients: &[ClientEntry]) {
         let bindings: Vec<_> = client.bindings.iter().map(|binding| binding.as_str()).collect();
         let keys = client.keys_end.iter().map(|end| match end {
             Some(end) => format!("until {end}"),
-            None => "without end".to_owned(),
+            None => "no expiry".to_owned(),
         });
         answer(&format!("{}  {}", client.client_id, client.name));
         answer(&format!("  made      {}", client.created_at));
@@ -276,8 +278,8 @@ fn print_clients(clients: &[ClientEntry]) {
         }
         if client.prior_auth_undecided {
             answer(
-                "  prior     believed without prior_auth:assert; decide: client change ID \
-                 --prior-auth true|false",
+                "  prior     counts without the scope prior_auth:assert; decide with client change \
+                 ID --prior-auth true|false",
             );
         }
         answer(&format!("  API keys  {}", listed(keys.collect())));
@@ -295,7 +297,7 @@ fn print_clients(clients: &[ClientEntry]) {
         }
     }
     if clients.is_empty() {
-        answer("There is no client yet: fido-relay client create --name NAME");
+        answer("There is no client yet. Create one: fido-relay client create --name NAME");
     }
 }
 

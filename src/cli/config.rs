@@ -1,15 +1,15 @@
-//! `fido-relay config`: prints the configuration in effect, with the source of each value.
+//! `fido-relay config`: prints the effective configuration with the source of each value.
 
 use clap::Args;
 
 use super::{ConfigFile, Failure, answer, complain};
 
-/// What is printed is itself a configuration file. No secret is ever part of it.
+/// The output is itself a configuration file. It never contains a secret.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  fido-relay config                                  what would serve run with?
+  fido-relay config                                  the configuration that serve would use
   FIDO_RELAY_UPSTREAM__URL=https://fido.example.com \\
-    fido-relay config --check                        is it right? Exit code 2 if not
+    fido-relay config --check                        check it only; exit code 2 if it is wrong
   fido-relay config > fido-relay.toml                a file to start from
 
 Every key is described in docs/configuration.md.")]

@@ -9,8 +9,7 @@ use super::pairing::parse_username;
 use super::{ConfigFile, Failure, answer, block_on, show};
 use crate::edge::operator::DeviceEntry;
 
-/// Works on the relay that runs in this configuration's data directory, or on its store when none
-/// does.
+/// Calls the running relay of this configuration, or opens its store if no relay runs.
 #[derive(Debug, Args)]
 pub(super) struct DeviceArguments {
     #[command(subcommand)]
@@ -24,7 +23,7 @@ pub(super) struct DeviceArguments {
 enum DeviceCommand {
     /// List a user's phones, the oldest first
     List {
-        /// The user, as the FIDO2 server knows them
+        /// The username at the FIDO2 server
         #[arg(value_parser = parse_username)]
         username: Username,
     },

@@ -8,11 +8,11 @@ use clap::Args;
 
 use super::{ConfigFile, Failure, block_on};
 
-/// Asks /healthz at the address that the configuration listens on.
+/// Requests /healthz at the configured listen address.
 #[derive(Debug, Args)]
 #[command(after_help = "Exit codes: 0 alive, 1 not, 2 wrong configuration.")]
 pub(super) struct HealthArguments {
-    /// Ask whether it may take traffic (/readyz) instead
+    /// Request /readyz instead: whether it may take traffic
     #[arg(long)]
     ready: bool,
     /// Seconds to wait

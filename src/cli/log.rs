@@ -12,7 +12,7 @@ use super::Failure;
 use crate::config::{LogConfig, LogFormat};
 
 /// Libraries that log whole messages, with proofs, challenges and answers, below this level. Their
-/// finer lines are dropped whatever `log.level` says.
+/// finer lines are always dropped, at any `log.level`.
 const MESSAGE_LOGGERS: [(&str, LevelFilter); 2] =
     [("tungstenite", LevelFilter::INFO), ("tokio_tungstenite", LevelFilter::INFO)];
 

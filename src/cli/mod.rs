@@ -34,10 +34,10 @@ use crate::serve::StartError;
 #[command(name = "fido-relay", version, about, propagate_version = true)]
 #[command(after_help = "Examples:
   fido-relay serve                          everything on this machine, nothing configured
-  fido-relay demo --keep                    the whole loop, with a page for your browser
+  fido-relay demo --keep                    a complete run, with a page for your browser
   fido-relay client create --name Shop      an API key for a backend that opens ceremonies
-  fido-relay config                         what is in effect, and where it comes from
-  fido-relay doctor                         what is wrong here, and what to do about it
+  fido-relay config                         the effective configuration and its sources
+  fido-relay doctor                         the problems of this installation, and their remedies
 
 Exit codes: 0 done, 1 failed, 2 wrong arguments or configuration.")]
 struct CommandLine {
@@ -70,19 +70,19 @@ impl ConfigFile {
 enum Command {
     /// Run the relay
     Serve(serve::ServeArguments),
-    /// Play the whole loop on this machine: relay, page, phone, card
+    /// Run a relay, a page, a phone and a card on this machine, through complete ceremonies
     #[cfg(feature = "rig")]
     Demo(fido_relay_rig::demo::DemoArguments),
-    /// Measure what an idle phone costs and what a ceremony takes
+    /// Measure the memory of an idle phone and the time of a ceremony
     #[cfg(feature = "rig")]
     Bench(fido_relay_rig::bench::BenchArguments),
-    /// Print the configuration in effect, with the source of each value
+    /// Print the effective configuration with the source of each value
     Config(config::ConfigArguments),
-    /// Create, list and remove the initiators that may open ceremonies
+    /// Create, list, change and remove initiators
     Client(client::ClientArguments),
     /// Register, list, test and remove webhook endpoints, and send dead letters again
     Webhook(webhook::WebhookArguments),
-    /// Create one-time tokens that pair a phone with a user
+    /// Create a one-time token that pairs a phone with a user
     Pairing(pairing::PairingArguments),
     /// List a user's phones and revoke them
     Device(device::DeviceArguments),
@@ -90,16 +90,16 @@ enum Command {
     Card(card::CardArguments),
     /// Show, unlock or remove a user
     User(user::UserArguments),
-    /// A simulated app and card against any relay, for a terminal or a script
+    /// Simulate an app and its card against any relay
     #[cfg(feature = "rig")]
     Phone(Box<fido_relay_rig::phone_command::PhoneArguments>),
-    /// Ask the relay of this configuration whether it is alive
+    /// Check whether the relay of this configuration is alive
     Health(health::HealthArguments),
     /// Verify and export the audit log, verify receipts
     Audit(audit::AuditArguments),
-    /// Print the OpenAPI or AsyncAPI document of the interface
+    /// Print the OpenAPI or AsyncAPI document
     Schema(schema::SchemaArguments),
-    /// Check everything that a relay of this configuration needs, with remedies
+    /// Check configuration, files, store and services, and print a remedy for each problem
     Doctor(doctor::DoctorArguments),
 }
 
@@ -124,7 +124,7 @@ impl Failure {
         }
     }
 
-    /// It was asked for wrongly, or the configuration is wrong: exit code 2.
+    /// Wrong arguments or a wrong configuration: exit code 2.
     pub fn usage(text: impl fmt::Display) -> Self {
         Self { text: text.to_string(), code: 2 }
     }
@@ -174,7 +174,7 @@ fn complain(text: &str) {
     eprintln!("fido-relay: {text}");
 }
 
-/// Prints a remark to standard error, beside the output for programs.
+/// Prints a remark to standard error, apart from the output for programs.
 fn note(text: &str) {
     complain(text);
 }

@@ -13,8 +13,7 @@ use super::administration::Administration;
 use super::{ConfigFile, Failure, answer, block_on, complain, show};
 use crate::config::is_loopback;
 
-/// Works on the relay that runs in this configuration's data directory, or on its store when none
-/// does.
+/// Calls the running relay of this configuration, or opens its store if no relay runs.
 #[derive(Debug, Args)]
 pub(super) struct PairingArguments {
     #[command(subcommand)]
@@ -28,16 +27,16 @@ enum PairingCommand {
   fido-relay pairing create --username ada@example.com
   fido-relay pairing create --username ada@example.com --json")]
     Create {
-        /// Print the link alone, for a script
+        /// Print only the link
         #[arg(long)]
         quiet: bool,
-        /// The user, as the FIDO2 server knows them
+        /// The username at the FIDO2 server
         #[arg(long, value_parser = parse_username)]
         username: Username,
         /// Print JSON
         #[arg(long)]
         json: bool,
-        /// Make the store if the data directory has none yet and no relay runs on it
+        /// Create the store if the data directory has none and no relay runs on it
         #[arg(long)]
         new_store: bool,
     },
@@ -74,9 +73,9 @@ fn unreachable_for_phones(uri: &str) -> Option<String> {
     let port = relay.port_or_known_default()?;
     is_loopback(&relay).then(|| {
         format!(
-            "a real phone cannot use this link, as {relay} is the phone itself there. For Android on \
-             a cable run `adb reverse tcp:{port} tcp:{port}`; for a phone in the same network see \"A real \
-             phone\" in docs/operations.md"
+            "a real phone cannot use this link: on the phone {relay} is the phone itself. For \
+             Android on a cable run `adb reverse tcp:{port} tcp:{port}`; for a phone in the same \
+             network see \"A real phone\" in docs/operations.md"
         )
     })
 }
@@ -92,7 +91,7 @@ fn print(opened: &OpenedPairing) {
     answer(&opened.uri);
     answer(&format!("\nTo type instead: {}", opened.typed_code));
     let minutes = opened.expires_in.div_ceil(60);
-    answer(&format!("\nGood for one phone, within {minutes} minutes."));
+    answer(&format!("\nValid for one phone, for {minutes} minutes."));
 }
 
 #[cfg(test)]

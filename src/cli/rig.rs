@@ -3,25 +3,19 @@
 
 use std::path::Path;
 
-use fido_relay_proto::http::{Scope, UpstreamOptions};
-use fido_relay_proto::life::PriorAuth;
-use fido_relay_proto::{
-    AttemptId, Binding, CeremonyId, CeremonyType, ClientId, PlainText, TenantId, UnixMillis,
-    Username,
-};
+use fido_relay_proto::http::Scope;
+use fido_relay_proto::{Binding, ClientId, PlainText, TenantId, UnixMillis, Username};
 use fido_relay_rig::{Failure as RigFailure, HostError, HostedRelay, RelayHost, SecretString};
 use futures::future::BoxFuture;
 
 use super::Failure;
 use crate::app::Actor;
-use crate::app::ceremonies::CeremonyKey;
-use crate::app::clients::{self, Credential};
-use crate::app::clients::{ClientChange, NewClient};
+use crate::app::ceremonies;
+use crate::app::clients::{self, Client, ClientChange, Credential, NewClient};
 use crate::backends::embedded::SystemClock;
 use crate::config;
-use crate::core::ceremony::{Ceremony, Code, Event, Request};
-use crate::core::prompt_limits::Lane;
-use crate::ports::{Batch, Bucket, Clock as _, Revision, Store as _, records};
+use crate::core::ceremony::{Ceremony, Event};
+use crate::ports::Clock as _;
 use crate::security::random;
 use crate::serve::{self, DataDirectory, RunningServer, StartError};
 
@@ -63,15 +57,9 @@ impl RelayHost for Host {
             let store = store.map_err(|error| HostError::Store(Failure::unstarted(&error).text))?;
             let mut left = count;
             while left > 0 {
-                let mut batch = Batch::new();
-                for _ in 0..left.min(BATCH) {
-                    let ceremony = ended(SystemClock.now())?;
-                    let key = CeremonyKey::from(&ceremony).to_string();
-                    let bucket = Bucket::Ceremonies;
-                    batch = records::put(batch, bucket, &key, Revision::ABSENT, &ceremony)
-                        .map_err(not_stored)?;
-                }
-                store.commit(batch).await.map_err(not_stored)?;
+                let ended = (0..left.min(BATCH)).map(|_| ended(SystemClock.now()));
+                let ended = ended.collect::<Result<Vec<_>, _>>()?;
+                ceremonies::store_all(&store, &ended).await.map_err(not_stored)?;
                 left -= left.min(BATCH);
                 written(count - left);
             }
@@ -91,12 +79,7 @@ impl HostedRelay for RunningServer {
         scopes: Vec<Scope>,
     ) -> BoxFuture<'_, Result<(ClientId, SecretString), HostError>> {
         Box::pin(async {
-            let new = NewClient {
-                tenant: TenantId::default(),
-                name,
-                scopes,
-                bindings: vec![Binding::Code],
-            };
+            let new = new_client(name, scopes);
             let operator = Actor::operator(TenantId::default(), "demo");
             let (bounds, credential) = (ClientChange::default(), Credential::ApiKey(None));
             let made = clients::create(self.app(), &operator, new, &bounds, credential).await;
@@ -118,36 +101,17 @@ fn not_stored(error: impl std::fmt::Display) -> HostError {
     HostError::Store(error.to_string())
 }
 
-/// A ceremony that was opened and cancelled.
+/// A ceremony that was opened, by an initiator of its own, and cancelled.
 fn ended(now: UnixMillis) -> Result<Ceremony, HostError> {
     let username = format!("user-{:012x}", random::below(1 << 48));
     let username = Username::try_from(username).map_err(not_stored)?;
-    let request = Request {
-        id: CeremonyId::from_bytes(random::time_ordered(now)),
-        tenant: TenantId::default(),
-        client_id: ClientId::from_bytes(random::bytes()),
-        client_name: "Bench".to_owned().try_into().map_err(not_stored)?,
-        ceremony_type: CeremonyType::Authentication,
-        display_name: username.clone().into(),
-        username,
-        device_id: None,
-        binding: Binding::Code,
-        message: None,
-        transaction: None,
-        context: None,
-        client_nonce: None,
-        prior_auth: PriorAuth::None,
-        browser: None,
-        lane: Lane::default(),
-        code_alone: true,
-        show_delivery: Some(false),
-        rp_id: "localhost".to_owned(),
-        options: UpstreamOptions::default(),
-        opened_at: now,
-        deadline: now.plus_secs(120),
-    };
-    let attempt = AttemptId::from_bytes(random::bytes());
-    let mut ceremony = Ceremony::open(request, Code(random::code(6)), attempt, None);
+    let name = PlainText::new("Bench").map_err(not_stored)?;
+    let client = Client::new(new_client(name, Vec::new()), now);
+    let mut ceremony = ceremonies::plain_sign_in(&client, username, "localhost", now);
     ceremony.step(now, Event::Cancel);
     Ok(ceremony)
+}
+
+fn new_client(name: PlainText<64>, scopes: Vec<Scope>) -> NewClient {
+    NewClient { tenant: TenantId::default(), name, scopes, bindings: vec![Binding::Code] }
 }

@@ -8,7 +8,7 @@ use crate::schema::{asyncapi, openapi};
 /// A relay of this version serves the same documents at /openapi.json and /asyncapi.json.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  fido-relay schema > openapi.json                   to make a client from, or to compare versions
+  fido-relay schema > openapi.json                   to generate a client, or to compare versions
   fido-relay schema asyncapi > asyncapi.json         sockets, events and webhooks")]
 pub(super) struct SchemaArguments {
     /// The document

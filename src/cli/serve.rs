@@ -2,7 +2,6 @@
 
 use clap::Args;
 use fido_relay_kit::signals::Signals;
-use futures::FutureExt as _;
 
 use super::{ConfigFile, Failure, doctor, log};
 use crate::config::{Config, Upstream};
@@ -10,7 +9,7 @@ use crate::serve::{self, DataDirectory, RunningServer, StartError};
 use crate::tasks::Tasks;
 use crate::trust;
 
-/// With nothing configured it serves this machine alone: on 127.0.0.1:8080, with its store under
+/// Without configuration it serves only this machine: on 127.0.0.1:8080, with its store under
 /// ./data and the built-in FIDO2 server for the relying party `localhost`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -18,8 +17,8 @@ use crate::trust;
   FIDO_RELAY_UPSTREAM__URL=https://fido.example.com fido-relay serve
   fido-relay --config /etc/fido-relay.toml serve
 
-SIGTERM or SIGINT (Ctrl-C) stops it: phones are asked to reconnect, and work under way ends. A second
-signal stops it at once. SIGHUP reloads the TLS certificate. Log lines go to standard error.")]
+SIGTERM or SIGINT (Ctrl-C) stops it: phones are asked to reconnect, and running work is completed. A
+second signal stops it at once. SIGHUP reloads the TLS certificate. Log lines go to standard error.")]
 pub(super) struct ServeArguments {}
 
 pub(super) fn run(file: &ConfigFile, _arguments: &ServeArguments) -> Result<(), Failure> {
@@ -36,7 +35,7 @@ pub(super) fn run(file: &ConfigFile, _arguments: &ServeArguments) -> Result<(), 
         );
     }
     for path in doctor::open_to_others(&config.data_dir) {
-        tracing::warn!("others can reach {}: keys and sessions lie there", path.display());
+        tracing::warn!(path = %path.display(), "other users can access this path, which holds secrets");
     }
     #[cfg(unix)]
     raise_open_files();
@@ -107,7 +106,7 @@ async fn until<T>(tasks: &Tasks, signal: impl Future<Output = T>) {
 /// afresh.
 async fn stop(running: RunningServer) -> Result<(), Failure> {
     let tasks = running.tasks().clone();
-    let damage = running.relay().dependencies().store.damaged().now_or_never();
+    let damage = running.store_damage();
     let ended = running.stop().await;
     if let Some(damage) = damage {
         return Err(Failure::failed(damage));
@@ -115,7 +114,7 @@ async fn stop(running: RunningServer) -> Result<(), Failure> {
     match (tasks.first_failed_task(), ended) {
         (Some(task), _) => Err(Failure::failed(format!("the task \"{task}\" ended by itself"))),
         (None, true) => Ok(()),
-        (None, false) => Err(Failure::failed("stopped, but not everything under way had ended")),
+        (None, false) => Err(Failure::failed("stopped before all running work was completed")),
     }
 }
 
@@ -125,7 +124,10 @@ async fn start(config: Config) -> Result<RunningServer, Failure> {
     // Before the first connection, so that a ready node can be administered.
     #[cfg(unix)]
     if let Err(error) = prepared.running().serve_admin() {
-        tracing::warn!(%error, "no admin socket: client and pairing work only while this is stopped");
+        tracing::warn!(
+            %error,
+            "no admin socket: administration commands work only while the relay is stopped"
+        );
     }
     let running = prepared.open().map_err(failure)?;
     let config = running.config();

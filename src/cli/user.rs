@@ -9,8 +9,7 @@ use super::pairing::parse_username;
 use super::{ConfigFile, Failure, answer, block_on, counted, show};
 use crate::edge::operator::{CodesBlocked, LaneEntry, LaneKind, PhoneEntry, UserEntry};
 
-/// Works on the relay that runs in this configuration's data directory, or on its store when none
-/// does.
+/// Calls the running relay of this configuration, or opens its store if no relay runs.
 #[derive(Debug, Args)]
 pub(super) struct UserArguments {
     #[command(subcommand)]
@@ -22,22 +21,22 @@ pub(super) struct UserArguments {
 
 #[derive(Debug, Subcommand)]
 enum UserCommand {
-    /// Show which prompts of a user do not ring and until when, and the wrong codes of their phones
+    /// Show why and until when a user's prompts do not ring, and the wrong codes of each phone
     Show {
-        /// The user, as the FIDO2 server knows them
+        /// The username at the FIDO2 server
         #[arg(value_parser = parse_username)]
         username: Username,
     },
-    /// Let prompts ring again, also after "not me", and accept codes of the user's phones again
+    /// Lift a user's prompt limits, also after "not me", and the code limits of their phones
     Unlock {
-        /// The user, as the FIDO2 server knows them
+        /// The username at the FIDO2 server
         #[arg(value_parser = parse_username)]
         username: Username,
     },
-    /// Remove a user's cards (of the built-in FIDO2 server), phones and known browsers for good, so
-    /// that another person can get the name
+    /// Remove a user's cards (of the built-in FIDO2 server), phones and known browsers permanently,
+    /// so that another person can get the name
     Remove {
-        /// The user, as the FIDO2 server knows them
+        /// The username at the FIDO2 server
         #[arg(value_parser = parse_username)]
         username: Username,
     },
@@ -102,8 +101,8 @@ fn state_of(lane: &LaneEntry) -> String {
 fn state_of_phone(phone: &PhoneEntry) -> String {
     let name = phone.name.as_ref().map_or("without a name", |name| name.as_str());
     let blocked = match phone.blocked {
-        Some(CodesBlocked::Today) => ", takes no more codes today",
-        Some(CodesBlocked::Locked) => ", locked: takes no codes until it is unlocked",
+        Some(CodesBlocked::Today) => ", accepts no more codes today",
+        Some(CodesBlocked::Locked) => ", locked: accepts no codes until it is unlocked",
         None => "",
     };
     let (today, of) = (phone.wrong_codes_today, phone.wrong_codes_per_day);

@@ -14,8 +14,8 @@ use crate::edge::operator::webhooks::WebhookEntry;
 
 const HOUR_S: u64 = 3600;
 
-/// Works on the relay that runs in this configuration's data directory, or on its store when none
-/// does. The operator may name any host; addresses are checked all the same.
+/// Calls the running relay of this configuration, or opens its store if no relay runs. The operator
+/// may register any host; its addresses are checked at each delivery.
 #[derive(Debug, Args)]
 pub(super) struct WebhookArguments {
     #[command(subcommand)]
@@ -36,9 +36,9 @@ enum WebhookCommand {
     Add {
         /// The client's id, as in `fido-relay client list`
         client: ClientId,
-        /// URL of the endpoint: https
+        /// https URL of the endpoint
         url: String,
-        /// Events that it gets, separated by commas
+        /// Events that it receives, separated by commas
         #[arg(long, value_delimiter = ',', default_value = "ceremony.closed",
               value_parser = one_of::<WebhookEvent>(WebhookEvent::ALL.map(WebhookEvent::as_str),
                                     |name| name.parse().ok()))]
@@ -49,13 +49,13 @@ enum WebhookCommand {
         scheme: Vec<WebhookScheme>,
     },
     /// Change an endpoint's URL or events; its keys stay
-    #[command(after_help = "The list of events replaces the one before. Examples:
+    #[command(after_help = "A given list of events replaces the previous one. Examples:
   fido-relay webhook change whk_3q2-7wAAAAAAAAAAAAAAAA --url https://shop.example.com/new
   fido-relay webhook change whk_3q2-7wAAAAAAAAAAAAAAAA --event ceremony.closed,user.not_me")]
     Change {
         /// The webhook's id, as in the list
         id: WebhookId,
-        /// New URL, also for waiting deliveries: https
+        /// New https URL, also for waiting deliveries
         #[arg(long)]
         url: Option<String>,
         /// New events, separated by commas
@@ -71,7 +71,7 @@ enum WebhookCommand {
         /// The webhook's id, as in the list
         id: WebhookId,
     },
-    /// Give an endpoint a new key; earlier ones of its scheme sign beside it for a while
+    /// Give an endpoint a new key; earlier keys of the same scheme also sign for a while
     Rotate {
         /// The webhook's id, as in the list
         id: WebhookId,
@@ -79,12 +79,12 @@ enum WebhookCommand {
         #[arg(long, default_value = "v1a",
               value_parser = one_of::<WebhookScheme>(["v1a", "v1"], |name| name.parse().ok()))]
         scheme: WebhookScheme,
-        /// Hours that earlier keys still sign
+        /// Hours for which earlier keys also sign
         #[arg(long, value_name = "HOURS", default_value = "24",
               value_parser = clap::value_parser!(u64).range(0..=720))]
         old_hours: u64,
     },
-    /// Send again to an endpoint that answered 410
+    /// Resume deliveries to an endpoint that answered 410
     Enable {
         /// The webhook's id, as in the list
         id: WebhookId,
@@ -102,11 +102,11 @@ enum WebhookCommand {
         #[arg(long, value_parser = one_of::<DeliveryState>(["dead", "waiting"], |name| name.parse().ok()))]
         state: Option<DeliveryState>,
     },
-    /// Try a dead letter again, or every one of an endpoint
+    /// Resend one dead letter, or all of an endpoint
     Resend {
         /// The webhook's id, as in the list
         id: WebhookId,
-        /// The delivery's id; without it every dead letter of the endpoint
+        /// The delivery's id [default: every dead letter of the endpoint]
         delivery: Option<EventId>,
     },
 }
@@ -127,7 +127,7 @@ pub(super) fn run(file: &ConfigFile, arguments: WebhookArguments) -> Result<(), 
             WebhookCommand::Change { id, url, event } => {
                 let body = ChangeWebhook { url, events: (!event.is_empty()).then_some(event) };
                 if body == ChangeWebhook::default() {
-                    return Err(Failure::usage("nothing to change was named: see --help"));
+                    return Err(Failure::usage("nothing to change: see --help"));
                 }
                 let path = format!("/webhooks/{id}");
                 let changed: WebhookView = administration.call(Method::PATCH, &path, &body).await?;
@@ -219,7 +219,7 @@ fn print_created(created: &CreatedWebhook) {
     print(&created.webhook);
     if let Some(secret) = &created.secret {
         answer(&format!("  secret  {secret}"));
-        answer("\nThe secret is shown this once.");
+        answer("\nThe secret is shown only now.");
     }
 }
 
@@ -244,7 +244,7 @@ fn print_list(entries: &[WebhookEntry]) {
         answer(&format!("  client  {}", entry.client_id));
     }
     if entries.is_empty() {
-        answer("There is no webhook yet: fido-relay webhook add CLIENT URL");
+        answer("There is no webhook yet. Add one: fido-relay webhook add CLIENT URL");
     }
 }
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::limit::Limit;
 use super::reader::ConfigReader;
 
-/// The audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AuditConfig {
     pub enabled: bool,

@@ -146,7 +146,7 @@ pub struct HttpUpstream {
     pub begin_timeout: Duration,
     /// Limit of the completion call.
     pub complete_timeout: Duration,
-    /// PEM file of certificate authorities, trusted beside the system's.
+    /// PEM file of certificate authorities, trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
     /// PEM files of the client certificate and of its key.
     pub client_cert: Option<(PathBuf, PathBuf)>,

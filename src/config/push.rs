@@ -12,7 +12,7 @@ pub struct PushConfig {
     pub after: Duration,
     /// The sentence of a notification.
     pub text: String,
-    /// PEM file of certificate authorities, trusted beside the system's.
+    /// PEM file of certificate authorities, trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
     pub webpush: Option<WebPush>,
     pub fcm: Option<Fcm>,

@@ -50,7 +50,7 @@ impl RawConfig {
             }
             let source = Source::File { path: path.to_owned(), line: Some(line) };
             let message = if has_bare_text(text.lines().nth(line - 1).unwrap_or_default()) {
-                "text must stand in double quotes"
+                "text must be in double quotes"
             } else {
                 error.message()
             };

@@ -199,7 +199,7 @@ fn text_without_quotes_is_one_error_that_says_so() {
     for line in ["listen = 127.0.0.1", "listen = 0.0.0.0:8080", "data_dir = /var/lib/relay"] {
         let found = errors(file(&format!("{line}\n[log]\nlevel = info\n")));
         let expected =
-            [1, 3].map(|line| format!("relay.toml:{line}: text must stand in double quotes"));
+            [1, 3].map(|line| format!("relay.toml:{line}: text must be in double quotes"));
         assert_eq!(found, expected, "{line}");
     }
 }

@@ -183,7 +183,6 @@ fn is_host(text: &str) -> bool {
     })
 }
 
-/// A TCP port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Port(pub(super) u16);
 

@@ -9,11 +9,11 @@ use ipnet::IpNet;
 pub struct WebhooksConfig {
     /// Hosts that initiators may register: a host, or `*.` and a domain for its subdomains.
     pub allowed_hosts: Vec<String>,
-    /// Allowed ports beside 443.
+    /// Allowed ports other than 443.
     pub allowed_ports: Vec<u16>,
     /// Private networks that endpoints may be in.
     pub allowed_networks: Vec<IpNet>,
-    /// PEM file of certificate authorities, trusted beside the system's.
+    /// PEM file of certificate authorities, trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
     /// Whether endpoints may be on loopback and use http.
     pub allow_loopback_http: bool,

@@ -1,4 +1,5 @@
-//! The relay's end of one device socket: what is to be written to it, and what it was shown.
+//! The relay's end of one device socket: the frames to be written to it, and the prompts that it
+//! was shown.
 //!
 //! Each connected device costs one of these, so it holds no channel: a queue that allocates nothing
 //! while empty, and one wake-up for the task of the socket.
@@ -200,7 +201,7 @@ impl Connection {
         }
     }
 
-    /// Forgets a ceremony; gives what was last shown of it.
+    /// Forgets a ceremony; returns what was last shown of it.
     pub(super) fn unshow(&self, ceremony: CeremonyId) -> Option<Shown> {
         let mut outbox = self.outbox();
         let at = outbox.shown.iter().position(|entry| entry.ceremony == ceremony)?;

@@ -71,8 +71,8 @@ pub(crate) struct DeliveryGauges {
 }
 
 impl Delivery {
-    /// Delivery of these ceremonies, which have `devices` as their observer.
-    /// [`Delivery::follow_notices`] and [`Delivery::follow_wakes`] are to be run beside it.
+    /// Delivery of these ceremonies, which have `devices` as their observer. The caller also runs
+    /// [`Delivery::follow_notices`] and [`Delivery::follow_wakes`].
     #[must_use]
     pub(crate) fn new(
         ceremonies: Ceremonies,

@@ -19,7 +19,7 @@ impl Delivery {
         }
         if let Err(error) = self.send_notices_to_sockets(tenant, username).await {
             // They are sent when the devices connect again.
-            tracing::warn!(%error, "devices could not be told the news");
+            tracing::warn!(%error, "devices could not be sent notices");
         }
     }
 

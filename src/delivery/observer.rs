@@ -1,4 +1,5 @@
-//! The part of delivery that ceremonies of this node notify directly, beside the notice on the bus.
+//! The part of delivery that ceremonies of this node notify directly, in addition to the notice on
+//! the bus.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -24,11 +24,11 @@ impl Delivery {
     /// Gives the revision that it saw.
     pub(super) async fn look(&self, key: &CeremonyKey) -> Option<Revision> {
         let found = self.ceremonies().newest(key).await.unwrap_or_else(|error| {
-            tracing::warn!(ceremony = %key.id, %error, "could not look at a ceremony");
+            tracing::warn!(ceremony = %key.id, %error, "a ceremony could not be read");
             None
         })?;
         let connections = self.connections_for(&found.stored).await;
-        // What was committed while the devices were looked up is shown in its place.
+        // A commit that happens while the devices are looked up replaces what is shown.
         let newer = self.ceremonies().copy(key).filter(|copy| copy.revision > found.revision);
         let CeremonyCopy { stored: ceremony, revision, .. } = newer.unwrap_or(found);
         for connection in &connections {
@@ -57,7 +57,10 @@ impl Delivery {
         match devices::of_user(self.store(), &request.tenant, &request.username).await {
             Ok(ids) => ids.into_iter().filter_map(|id| self.registry().get(id)).collect(),
             Err(error) => {
-                tracing::warn!(ceremony = %request.id, %error, "could not read a user's devices");
+                tracing::warn!(
+                    ceremony = %request.id, %error,
+                    "a user's devices could not be read"
+                );
                 Vec::new()
             }
         }
@@ -77,7 +80,7 @@ impl Delivery {
                 Ok(Some(waiting)) => self.show(&waiting, connection),
                 Ok(None) => self.ceremonies().forget_missing(&identity.user(), &key),
                 Err(error) => {
-                    tracing::warn!(ceremony = %key.id, %error, "could not ring for a ceremony");
+                    tracing::warn!(ceremony = %key.id, %error, "a ceremony could not be offered");
                     return;
                 }
             }
@@ -99,8 +102,9 @@ impl Delivery {
             || self.rings_on(ceremony, device)
     }
 
-    /// Looks until nothing is new, beside the looks that notices cause. One that read before a change
-    /// and showed after it would otherwise leave a prompt that no later look takes down.
+    /// Looks until nothing is new, in addition to the looks that notices cause. One that read
+    /// before a change and showed after it would otherwise leave a prompt that no later look takes
+    /// down.
     pub(crate) async fn look_until_unchanged(&self, key: &CeremonyKey) {
         let mut seen = None;
         for _ in 0..LOOKS {
@@ -132,14 +136,17 @@ impl Delivery {
                 }
                 Ok(None) => return,
                 Err(error) => {
-                    tracing::warn!(ceremony = %key.id, %error, "could not show a ceremony again");
+                    tracing::warn!(
+                        ceremony = %key.id, %error,
+                        "a ceremony could not be shown again"
+                    );
                 }
             }
         }
     }
 
-    /// Tells a device whose answer was accepted how the ceremony ended, if it has: also one that was
-    /// away when it ended.
+    /// Sends the outcome to the device whose answer was accepted, if the ceremony has ended: also
+    /// one that was away when it ended.
     pub(super) fn show_end(&self, ceremony: &Ceremony, connection: &Connection) {
         if ceremony.closed().is_some() {
             connection.show(ceremony.request.id, Shown::Wait);

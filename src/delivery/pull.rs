@@ -22,12 +22,12 @@ use crate::app::devices::{self, UserKey};
 use crate::core::ceremony::{Ceremony, Prompt};
 use crate::ports::StoreError;
 
-/// How long a device waits for a node that has just started to know what is open.
+/// Limit for which a device waits until a newly started node has read the open ceremonies.
 const RECOVERY_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Debug, Default)]
 pub struct PullRequest {
-    /// The ceremonies that the app shows: the answer names those that are no longer its to show.
+    /// The ceremonies that the app shows: the answer names those that are no longer this device's.
     pub shown: Vec<CeremonyId>,
     /// The state that the app has, as its last answer named it.
     pub since: Option<String>,
@@ -112,7 +112,7 @@ impl Delivery {
     /// pull of the device ends the wait of an older one.
     ///
     /// # Errors
-    /// The store's; also while this node does not know yet what is open.
+    /// The store's; also while this node has not read the open ceremonies yet.
     pub async fn pull(
         &self,
         identity: &DeviceIdentity,

@@ -1,4 +1,4 @@
-//! Frames of devices, over whichever road they came: each becomes an event of its ceremony.
+//! Frames of devices, from a socket or by pull: each becomes an event of its ceremony.
 
 use std::net::IpAddr;
 

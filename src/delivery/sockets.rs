@@ -18,8 +18,8 @@ impl Delivery {
     /// shown by [`Delivery::show_again`]. Registered first, so that nothing falls between the two.
     ///
     /// A revocation or a key rotation between the proof and the registration found no socket here
-    /// to close or to renew, so the device is loaded once more: a device that is gone is closed, a
-    /// device whose key is no longer `proven_by` has to sign with the new one.
+    /// to close or to renew, so the device is loaded once more: a revoked device's socket is
+    /// closed; a device whose key is no longer `proven_by` must sign with the new one.
     pub async fn attach(
         &self,
         connection: &Arc<Connection>,
@@ -40,7 +40,7 @@ impl Delivery {
                 {
                     Ok(notices) => self.send_new(&device, &notices, connection),
                     // They are sent over the next socket.
-                    Err(error) => tracing::warn!(%error, "a device could not be told the news"),
+                    Err(error) => tracing::warn!(%error, "a device could not be sent its notices"),
                 }
                 self.ceremonies().open_for(identity)
             }
@@ -67,7 +67,7 @@ impl Delivery {
             let (delivery, identity) = (self.clone(), identity.clone());
             self.dependencies().tasks.spawn_untraced(async move {
                 if let Err(error) = delivery.note_lost(&identity, id).await {
-                    tracing::debug!(ceremony = %id, %error, "a lost prompt was not noted");
+                    tracing::debug!(ceremony = %id, %error, "a lost prompt could not be recorded");
                 }
             });
         }
@@ -93,7 +93,7 @@ impl Delivery {
         self.note_sent(connection.identity(), ceremony).await;
     }
 
-    /// A prompt left for this device, over whichever road.
+    /// A prompt was sent to this device, on a socket or by pull.
     pub(super) async fn note_sent(&self, identity: &DeviceIdentity, ceremony: CeremonyId) {
         let (key, device) = (identity.ceremony_key(ceremony), identity.device);
         let advanced = self.note(&key, Event::Sent { device }).await;
@@ -109,7 +109,7 @@ impl Delivery {
         let advanced = self.ceremonies().advance_soon(key, event).await;
         advanced
             .inspect_err(
-                |error| tracing::debug!(ceremony = %key.id, %error, "a step was not noted"),
+                |error| tracing::debug!(ceremony = %key.id, %error, "a step could not be recorded"),
             )
             .ok()
     }

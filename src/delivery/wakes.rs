@@ -91,7 +91,10 @@ impl Delivery {
         let schedule = &self.state.devices.wakes;
         while let Some(check) = stopping.run_until_cancelled(schedule.due()).await {
             if let Err(error) = self.check(&push, &check).await {
-                tracing::warn!(ceremony = %check.key.id, %error, "no device was woken yet");
+                tracing::warn!(
+                    ceremony = %check.key.id, %error,
+                    "devices could not be woken, trying again"
+                );
                 schedule.schedule(LOOK_PAUSE, check);
             }
         }
@@ -192,7 +195,10 @@ impl Delivery {
             match self.is_wanted(key, device).await {
                 Ok(true) => {}
                 Ok(false) => return,
-                Err(error) => tracing::debug!(ceremony = %key.id, %error, "not looked at"),
+                Err(error) => tracing::debug!(
+                    ceremony = %key.id, %error,
+                    "a ceremony could not be read"
+                ),
             }
             tokio::select! {
                 _ = watch.changed() => {}
@@ -214,9 +220,12 @@ impl Delivery {
     async fn forget_push(&self, device: &Device, wake: &Wake) {
         let (store, now) = (self.store(), self.dependencies().clock.now());
         match devices::forget_push(store, &device.tenant, device.id, &wake.target, now).await {
-            Ok(true) => tracing::info!(device = %device.id, "its push address is no longer known"),
+            Ok(true) => tracing::info!(
+                device = %device.id,
+                "push address rejected by its service: removed"
+            ),
             Ok(false) => {}
-            Err(error) => tracing::warn!(%error, "a dead push address was not forgotten"),
+            Err(error) => tracing::warn!(%error, "a rejected push address could not be removed"),
         }
     }
 }

@@ -5,7 +5,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use fido_relay_proto::{Problem, ProblemCode};
 
-use crate::app::ceremonies::{AdvanceError, OpenError, OpenLimitReached};
+use crate::app::ceremonies::{AdvanceError, OpenError, OpenLimitReached, OpenRefusal, ViewRefusal};
+use crate::app::clients::MissingScope;
 use crate::edge::listener::ListenerRefusal;
 use crate::ports::StoreError;
 use crate::security::limits::TooFast;
@@ -90,7 +91,7 @@ impl From<ListenerRefusal> for ProblemResponse {
 
 impl From<StoreError> for ProblemResponse {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "the store refused");
+        tracing::error!(%error, "the store failed");
         ProblemCode::Unavailable.into()
     }
 }
@@ -101,12 +102,33 @@ impl From<TooFast> for ProblemResponse {
     }
 }
 
+impl From<MissingScope> for ProblemResponse {
+    fn from(missing: MissingScope) -> Self {
+        Problem::new(ProblemCode::ScopeMissing).with_detail(missing.to_string()).into()
+    }
+}
+
+impl From<ViewRefusal> for ProblemResponse {
+    fn from(refusal: ViewRefusal) -> Self {
+        match refusal {
+            ViewRefusal::Scope(missing) => missing.into(),
+            ViewRefusal::NotFound | ViewRefusal::TicketVoid => refusal.code().into(),
+        }
+    }
+}
+
+impl From<OpenRefusal> for ProblemResponse {
+    fn from(refusal: OpenRefusal) -> Self {
+        Problem::new(refusal.code()).with_detail(refusal.to_string()).into()
+    }
+}
+
 impl From<AdvanceError> for ProblemResponse {
     fn from(error: AdvanceError) -> Self {
         match error {
             AdvanceError::NotFound => ProblemCode::NotFound.into(),
             AdvanceError::Unavailable(error) => {
-                tracing::error!(error, "the store refused");
+                tracing::error!(error, "the store failed");
                 ProblemCode::Unavailable.into()
             }
         }

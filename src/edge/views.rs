@@ -1,7 +1,5 @@
 //! Cards and webhooks as their bodies show them, for initiators and for the operator.
 
-use std::sync::Arc;
-
 use fido_relay_proto::http::CardView;
 use fido_relay_proto::webhook::{
     DeliveryList, DeliveryState, DeliveryView, WebhookKeyView, WebhookView,
@@ -9,21 +7,16 @@ use fido_relay_proto::webhook::{
 use fido_relay_proto::{EventId, Problem, ProblemCode};
 use serde::Deserialize;
 
+use crate::app::cards::{Card, CardsElsewhere};
 use crate::app::webhooks::{Endpoint, SigningKey, Undelivered, WebhookError, Webhooks};
 use crate::edge::problem_response::ProblemResponse;
-use crate::ports::{Card, Cards, StoreError};
+use crate::ports::StoreError;
 use crate::rfc3339;
 
-/// The cards, where the built-in FIDO2 server keeps them.
-///
-/// # Errors
-/// 501.
-pub(in crate::edge) fn cards_kept_here(
-    cards: Option<&Arc<dyn Cards>>,
-) -> Result<&Arc<dyn Cards>, ProblemResponse> {
-    let detail =
-        "cards are listed and removed at the FIDO2 server itself: it is not the built-in one";
-    cards.ok_or_else(|| Problem::new(ProblemCode::NotSupported).with_detail(detail).into())
+impl From<CardsElsewhere> for ProblemResponse {
+    fn from(error: CardsElsewhere) -> Self {
+        Problem::new(ProblemCode::NotSupported).with_detail(error.to_string()).into()
+    }
 }
 
 pub(in crate::edge) fn card(card: &Card) -> CardView {
@@ -99,6 +92,9 @@ impl From<WebhookError> for ProblemResponse {
         match error {
             // The same bytes for every kind of thing.
             WebhookError::NotFound => ProblemCode::NotFound.into(),
+            WebhookError::NoClient => {
+                Problem::new(ProblemCode::NotFound).with_detail(error.to_string()).into()
+            }
             WebhookError::Store(error) => error.into(),
             WebhookError::Keys => ProblemCode::Internal.into(),
             refused @ (WebhookError::Url(_)

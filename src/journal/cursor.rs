@@ -32,13 +32,13 @@ pub struct EntryPosition {
 }
 
 impl EntryPosition {
-    /// Behind a whole row.
+    /// The position after a whole row.
     #[must_use]
     pub const fn behind(row: Position) -> Self {
         Self { row: row.0 + 1, index: 0 }
     }
 
-    /// A position before this one, and behind every entry before it.
+    /// The last position before this one that is after every earlier entry.
     #[must_use]
     pub const fn before(self) -> Self {
         match self.index.checked_sub(1) {
@@ -47,7 +47,7 @@ impl EntryPosition {
         }
     }
 
-    /// Behind the entry at this position.
+    /// The position after the entry at this position.
     #[must_use]
     pub const fn next(self) -> Self {
         Self { row: self.row, index: self.index + 1 }
@@ -138,7 +138,7 @@ impl<T: Clone + PartialEq + Serialize + DeserializeOwned + Send + Sync> JournalR
         self.store.journal(Position(from.row.saturating_sub(1)), ROWS).await
     }
 
-    /// Waits until there may be something at this place or behind it.
+    /// Waits until there may be an entry at or after this position.
     pub async fn wait(&self, from: EntryPosition) {
         self.store.journaled(Position(from.row.saturating_sub(1))).await;
     }
@@ -180,7 +180,7 @@ pub fn entries(rows: &[Row], from: EntryPosition) -> impl Iterator<Item = (Entry
 pub async fn trim(store: Arc<dyn Store>, readers: Vec<Progress>, stopping: CancellationToken) {
     while stopping.run_until_cancelled(tokio::time::sleep(TRIM_EVERY)).await.is_some() {
         if let Err(error) = trim_once(&*store, &readers).await {
-            tracing::warn!(%error, "the journal could not be shortened");
+            tracing::warn!(%error, "passed journal entries could not be removed");
         }
     }
 }

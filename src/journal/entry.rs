@@ -72,7 +72,6 @@ pub(super) struct Entry<'a> {
     ceremony: CeremonyId,
     client: ClientId,
     user: &'a Username,
-    /// When it happened.
     at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) device: Option<DeviceId>,

@@ -77,7 +77,7 @@ impl Journal {
     }
 }
 
-/// What a fact tells beside the trail of its ceremony: an alarm, or that no device was asked.
+/// What a fact adds to the trail of its ceremony: an alarm, or that no device was asked.
 fn beside(ceremony: &Ceremony, fact: &Fact) -> Option<String> {
     let request = &ceremony.request;
     let (ceremony_id, client_id) = (request.id, request.client_id);

@@ -47,20 +47,20 @@ impl CeremonyMetrics {
             taken_up: counter(
                 registry,
                 "ceremonies_taken_up",
-                "Ceremonies that were already open when this node took them up",
+                "Open ceremonies that this node took over",
             ),
             closed: counters(registry, "ceremonies_closed", "Ceremonies that came to an outcome"),
             reasons: counters(registry, "ceremony_reasons", "Outcomes that have a reason, by it"),
             durations: seconds(
                 registry,
                 "ceremony_duration",
-                "From opened to closed",
+                "Time from opened to closed",
                 ceremony_buckets,
             ),
             steps: seconds(
                 registry,
                 "ceremony_step",
-                "From the step before to this one, of closed ceremonies",
+                "Time from the previous step to this one, of closed ceremonies",
                 ceremony_buckets,
             ),
             events: counters(registry, "events", "Events by result"),
@@ -69,7 +69,7 @@ impl CeremonyMetrics {
             wake_acks: seconds(
                 registry,
                 "ceremony_wake",
-                "From a push service's acceptance of a wake to the app's acknowledgement",
+                "Time from a push service's acceptance of a wake to the app's acknowledgement",
                 ceremony_buckets,
             ),
         };

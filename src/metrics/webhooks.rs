@@ -38,7 +38,7 @@ pub(super) struct WebhookMetrics {
 impl WebhookMetrics {
     pub(super) fn new(registry: &mut Registry) -> Self {
         let overdue = Gauge::default();
-        let help = "How long ago the webhook that waits longest was due";
+        let help = "Time since the longest-waiting webhook delivery was due";
         registry.register_with_unit("webhooks_overdue", help, Unit::Seconds, overdue.clone());
         let circuits = "Webhook endpoints with an open circuit, after too many failures in a row";
         Self {

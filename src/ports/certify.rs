@@ -3,7 +3,7 @@
 
 use futures::future::BoxFuture;
 
-/// The four calls, whatever alias they were made by.
+/// The four calls, under any of their aliases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CertifyStep {
     /// `attestation/options`: begin a registration.
@@ -16,10 +16,8 @@ pub enum CertifyStep {
     AssertionResult,
 }
 
-/// One call.
 #[derive(Clone)]
 pub struct CertifyCall {
-    /// Which.
     pub step: CertifyStep,
     /// The request's `Cookie` header, as [`latin1`].
     pub cookie: Option<String>,
@@ -33,16 +31,14 @@ impl std::fmt::Debug for CertifyCall {
     }
 }
 
-/// Its answer.
 #[derive(Clone)]
 pub struct CertifyReply {
-    /// The HTTP status.
     pub status: u16,
     /// `Set-Cookie` headers, as [`latin1`].
     pub set_cookies: Vec<String>,
-    /// The `Content-Encoding` that `body` has all the same; `None`: it is plain.
+    /// The `Content-Encoding` of `body`, if it has one in spite of the request; `None`: it is
+    /// plain.
     pub content_encoding: Option<String>,
-    /// The JSON body.
     pub body: Vec<u8>,
 }
 

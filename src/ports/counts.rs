@@ -20,7 +20,6 @@ pub trait Counts: Send + Sync + std::fmt::Debug {
     fn wake(&self, service: &'static str, came_to: &'static str);
 }
 
-/// Counts nothing.
 #[cfg(feature = "test-support")]
 #[derive(Clone, Copy, Debug)]
 pub struct NoCounts;

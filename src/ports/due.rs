@@ -1,5 +1,5 @@
-//! The index of due records. A store keeps it in order of time, so that finding what is due costs in
-//! proportion to that, whatever else is stored.
+//! The index of due records. A store keeps it in order of time, so that the cost of finding due
+//! records does not depend on the number of others.
 
 use fido_relay_proto::UnixMillis;
 

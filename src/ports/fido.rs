@@ -16,7 +16,6 @@ pub struct BeginRequest {
     pub tenant: TenantId,
     /// Registration makes a credential; authentication and approval use one.
     pub ceremony_type: CeremonyType,
-    /// Whose card.
     pub username: Username,
     /// How the person is greeted.
     pub display_name: DisplayName,
@@ -34,7 +33,6 @@ pub struct BeginRequest {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no challenge ({}): {detail}", reason.code())]
 pub struct BeginFault {
-    /// The public reason.
     pub reason: Reason,
     /// For the log: what the server said, without secrets.
     pub detail: String,

@@ -13,7 +13,7 @@ use super::stored::{Bucket, Revision, StoreError, Stored};
 pub enum ExportHealth {
     #[default]
     Healthy,
-    /// The export fails, and ceremonies go on all the same: the node is not ready.
+    /// The export fails, and ceremonies continue: the node is not ready.
     Failing,
     /// The export has failed for too long, and nothing may happen unrecorded: nothing new begins,
     /// no code and no answer is taken.
@@ -51,7 +51,7 @@ impl Row {
     /// Reads a row.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if it is not what was once written.
+    /// [`StoreError::Unavailable`] if its value is not the form that was written.
     pub fn parse(stored: Stored) -> Result<Self, StoreError> {
         let position = Position(stored.revision.0);
         let text = String::from_utf8(stored.value).map_err(|_| {

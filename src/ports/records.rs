@@ -30,7 +30,7 @@ pub fn due_of<T: Record>(record: &[u8]) -> Option<Due> {
 /// Decodes a record, of this version or an earlier one.
 ///
 /// # Errors
-/// If it is not what was once written.
+/// If its value is not the form that was written.
 pub fn decode<T: DeserializeOwned>(record: &[u8]) -> serde_json::Result<T> {
     text::read_stored(|| serde_json::from_slice(record))
 }
@@ -38,7 +38,7 @@ pub fn decode<T: DeserializeOwned>(record: &[u8]) -> serde_json::Result<T> {
 /// Reads a stored value.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] if it is not what was once written.
+/// [`StoreError::Unavailable`] if its value is not the form that was written.
 pub fn parse<T: DeserializeOwned>(stored: &Stored) -> Result<T, StoreError> {
     decode(&stored.value)
         .map_err(|error| StoreError::Unavailable(format!("a record cannot be read: {error}")))
@@ -89,11 +89,10 @@ pub async fn save<T: Record + Sync>(
     store.commit(put(Batch::new(), bucket, key, expected, value)?).await
 }
 
-/// Creates a record unless it exists: `true` for one of any number of writers, on
-/// whichever node.
+/// Creates a record unless it exists: `true` for exactly one of any number of writers on any nodes.
 ///
 /// # Errors
-/// As [`Store::save`]; then the record may have been written all the same.
+/// As [`Store::save`]; then the record may have been written.
 pub async fn save_first<T: Record + Sync>(
     store: &dyn Store,
     bucket: Bucket,

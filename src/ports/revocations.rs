@@ -1,10 +1,10 @@
 //! Which devices were revoked and which cards removed, written down apart from the store.
 //!
 //! A store can be put back to an earlier state, by a backup or a snapshot of its disk, and with it
-//! every device and card that was revoked since. So a revocation also goes where such a backup does not
-//! reach, and whoever starts on a store holds it against what stands there. Each one has a number,
-//! the epoch; a node that remembers how far it has read asks for the rest, which is also how it
-//! hears of a revocation when the bus lost the notice.
+//! every device and card that was revoked since. So a revocation is also written to a place outside
+//! of such a backup, and each start compares the store with it. Each one has a number, the epoch; a
+//! node that remembers how far it has read asks for the rest, which is also how it hears of a
+//! revocation when the bus lost the notice.
 
 use fido_relay_proto::{DeviceId, TenantId, UnixMillis};
 use futures::future::BoxFuture;
@@ -14,11 +14,8 @@ use super::stored::StoreError;
 /// One device or card, revoked for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Revocation {
-    /// Its relying party.
     pub tenant: TenantId,
-    /// What was revoked.
     pub what: Revoked,
-    /// When.
     pub at: UnixMillis,
 }
 

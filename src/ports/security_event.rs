@@ -1,4 +1,4 @@
-//! Security events: what happened beside the ceremonies.
+//! Security events: events outside of ceremonies.
 
 use fido_relay_proto::http::PushService;
 use fido_relay_proto::{
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::core::prompt_limits::SuppressionReason;
 use crate::rfc3339;
 
-/// Something beside ceremonies that a security team wants to know. No secret is part of it.
+/// An event outside of ceremonies that a security team needs. No secret is part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SecurityEvent {
     /// First, so that an entry begins with its `event`.
@@ -51,22 +51,14 @@ pub enum PushLoss {
     Gone,
 }
 
-/// What happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum SecurityEventKind {
-    /// A phone became a user's device.
-    DevicePaired {
-        /// The device.
-        device_id: DeviceId,
-        /// Its user.
-        username: Username,
-    },
+    /// A device was paired with a user.
+    DevicePaired { device_id: DeviceId, username: Username },
     /// A device was revoked.
     DeviceRevoked {
-        /// The device.
         device_id: DeviceId,
-        /// Its user.
         username: Username,
         /// The initiator that did it; none: the operator. Without an operator too it was finished
         /// from the list of revocations: the act that wrote it there had failed.
@@ -87,20 +79,13 @@ pub enum SecurityEventKind {
     UserRemoved { username: Username },
     /// A device was given another name.
     DeviceRenamed {
-        /// The device.
         device_id: DeviceId,
-        /// Its user.
         username: Username,
         /// The initiator that did it.
         client_id: ClientId,
     },
-    /// A device has a new key; the one before authenticates nothing any more.
-    DeviceKeyRotated {
-        /// The device.
-        device_id: DeviceId,
-        /// Its user.
-        username: Username,
-    },
+    /// A device has a new key; the previous key authenticates nothing any more.
+    DeviceKeyRotated { device_id: DeviceId, username: Username },
     /// A device set the address by which it is woken.
     PushSet {
         device_id: DeviceId,
@@ -121,13 +106,11 @@ pub enum SecurityEventKind {
     },
     /// The person said that it was not them who asked.
     NotMe {
-        /// The ceremony.
         ceremony_id: CeremonyId,
         /// Whose initiator opened it.
         client_id: ClientId,
         /// Whose phone said so.
         device_id: DeviceId,
-        /// The user.
         username: Username,
     },
     /// The person said that it was not them who caused the prompts that were held back.
@@ -138,13 +121,10 @@ pub enum SecurityEventKind {
     },
     /// A ceremony does not ring.
     Silenced {
-        /// The ceremony.
         ceremony_id: CeremonyId,
         /// Whose initiator opened it.
         client_id: ClientId,
-        /// For whom.
         username: Username,
-        /// By which rule.
         why: SuppressionReason,
     },
     /// A one-time token was made by which a phone can become a user's device.
@@ -158,12 +138,7 @@ pub enum SecurityEventKind {
     /// A webhook endpoint was removed.
     WebhookRemoved { webhook_id: WebhookId, client_id: ClientId },
     /// So many wrong codes were typed on a device that no more of it are looked at today.
-    CodesSpent {
-        /// The device.
-        device_id: DeviceId,
-        /// Its user.
-        username: Username,
-    },
+    CodesSpent { device_id: DeviceId, username: Username },
     /// So many wrong codes were typed on a device in a row that it takes none any more.
     DeviceLocked { device_id: DeviceId, username: Username },
     /// Pauses between a user's prompts were lifted: by an initiator those of its own, by the
@@ -174,28 +149,13 @@ pub enum SecurityEventKind {
         client_id: Option<ClientId>,
     },
     /// An initiator was made.
-    ClientMade {
-        /// The initiator.
-        client_id: ClientId,
-    },
+    ClientMade { client_id: ClientId },
     /// An initiator was removed.
-    ClientRemoved {
-        /// The initiator.
-        client_id: ClientId,
-    },
+    ClientRemoved { client_id: ClientId },
     /// An initiator got another key, or registered one of its own.
-    ClientKeyMade {
-        /// The initiator.
-        client_id: ClientId,
-    },
+    ClientKeyMade { client_id: ClientId },
     /// A key that an initiator had registered was taken away.
-    ClientKeyRemoved {
-        /// The initiator.
-        client_id: ClientId,
-    },
+    ClientKeyRemoved { client_id: ClientId },
     /// An initiator may call from elsewhere, has other pages, or has no API key any more.
-    ClientChanged {
-        /// The initiator.
-        client_id: ClientId,
-    },
+    ClientChanged { client_id: ClientId },
 }

@@ -1,4 +1,4 @@
-//! Durable records with compare-and-set, the one truth that nodes share.
+//! Durable records with compare-and-set: the shared truth of all nodes.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The record, if there is one. It has seen every write that was acknowledged before the call.
     ///
     /// For [`Bucket::Ceremonies`] alone a backend whose readers lag may for a moment give the
-    /// version before, though never none for one: who decides on it meets a conflict when saving,
-    /// who only looks is told to look again. The embedded backends never do.
+    /// version before, though never none for one: a writer that decides on it meets a conflict when
+    /// it saves, and a reader gets a notice. The embedded backends never do.
     fn load<'a>(
         &'a self,
         bucket: Bucket,
@@ -52,7 +52,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     }
 
     /// Resolves once there may be a row after `after`. By itself a store says so in a moment:
-    /// whoever waits looks again.
+    /// a waiting reader looks again.
     fn journaled(&self, after: Position) -> BoxFuture<'_, ()> {
         let _ = after;
         Box::pin(tokio::time::sleep(JOURNAL_POLL))
@@ -137,8 +137,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         Box::pin(async { Ok(()) })
     }
 
-    /// Resolves once everything will be refused with [`StoreError::Fenced`], with what was found
-    /// and what an operator can do. Never, for a store that cannot be damaged.
+    /// Resolves once everything will be refused with [`StoreError::Fenced`], with the finding and
+    /// its remedy. Never, for a store that cannot be damaged.
     fn damaged(&self) -> BoxFuture<'_, String> {
         Box::pin(std::future::pending())
     }

@@ -10,7 +10,7 @@ use fido_relay_proto::UnixMillis;
 pub enum Bucket {
     /// Ceremonies by id.
     Ceremonies = 0,
-    /// What an idempotency key stands for.
+    /// The ceremony of an idempotency key.
     Idempotency = 1,
     /// Devices by id.
     Devices = 2,
@@ -30,9 +30,9 @@ pub enum Bucket {
     Keys = 9,
     /// Webhook endpoints by tenant, client and id.
     Webhooks = 10,
-    /// What webhook endpoints have still to be told, and what could not be told.
+    /// Waiting and dead deliveries of webhook endpoints.
     Outbox = 11,
-    /// What webhook endpoints were told, so that nothing is told anew.
+    /// Deliveries that arrived, so that none is sent again.
     Delivered = 12,
     /// Event tickets that were used, by their name.
     EventTickets = 13,
@@ -47,7 +47,6 @@ pub enum Bucket {
 }
 
 impl Bucket {
-    /// Every bucket.
     pub const ALL: [Self; 18] = [
         Self::Ceremonies,
         Self::Idempotency,
@@ -135,12 +134,11 @@ impl Due {
     }
 }
 
-/// A record with its revision. Its `Debug` tells the length alone: records hold secrets.
+/// A record with its revision. Its `Debug` prints only the length: records hold secrets.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Stored {
     /// Which write this is.
     pub revision: Revision,
-    /// What was written.
     pub value: Vec<u8>,
     /// What it is due for.
     pub due: Option<Due>,

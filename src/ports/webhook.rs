@@ -10,20 +10,19 @@ use url::Url;
 pub enum Registrar {
     /// An initiator: its hosts must be on the operator's list.
     Client,
-    /// The operator, who may name any host. Addresses are checked all the same.
+    /// The operator, who may name any host. Addresses are checked nevertheless.
     Operator,
 }
 
 /// One request to an endpoint.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OutgoingRequest {
-    /// Where to.
     pub url: Url,
     /// Who vouches for that.
     pub registrar: Registrar,
     /// Header names in lower case and their values.
     pub headers: Vec<(&'static str, String)>,
-    /// What is sent, as it is.
+    /// The exact bytes to send.
     pub body: Vec<u8>,
 }
 
@@ -35,12 +34,11 @@ impl std::fmt::Debug for OutgoingRequest {
     }
 }
 
-/// An endpoint's answer, whatever it was.
+/// An endpoint's answer, of any status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Answered {
-    /// The HTTP status.
     pub status: u16,
-    /// When it wants the next delivery.
+    /// When the endpoint accepts the next delivery.
     pub retry_after: Option<RetryAfter>,
 }
 
@@ -73,12 +71,13 @@ pub enum Unsent {
     /// No connection, no good certificate, or it broke off.
     #[error("unreachable")]
     Unreachable,
-    /// The host or one of its addresses is not to be connected to; nobody was.
+    /// The host or one of its addresses is forbidden; no connection was made.
     #[error("not to be connected to")]
     Forbidden,
 }
 
-/// Why an endpoint cannot be registered. The texts are for whoever registers it and repeat nothing.
+/// Why an endpoint cannot be registered. The texts are for the registering operator or initiator,
+/// and repeat no input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unsendable {
     /// No URL, or one that a parser would rewrite.
@@ -100,7 +99,6 @@ pub enum Unsendable {
     Address,
 }
 
-/// Sends deliveries.
 pub trait WebhookSender: Send + Sync + std::fmt::Debug {
     /// Whether an endpoint with this URL may be registered. What its host resolves to is not part
     /// of it: that is checked at every connection.

@@ -88,7 +88,7 @@ fn open(schema: &mut Schema) {
         {
             schema.remove("anyOf");
             for (key, value) in only {
-                // What is said of the field wins over what is said of its type.
+                // The field's description has precedence over its type's.
                 if schema.get(&key).is_none() {
                     schema.insert(key, value);
                 }

@@ -24,9 +24,7 @@ const MAX_BYTES: usize = 2048;
 /// What a token says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AccessGrant {
-    /// The relying party.
     pub tenant: TenantId,
-    /// The initiator.
     pub client: ClientId,
     /// The public key that it authenticated with: its RFC 7638 thumbprint.
     pub key: String,

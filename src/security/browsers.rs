@@ -1,4 +1,4 @@
-//! Browsers that pages tell apart: what is kept of a browser's secret.
+//! The keyed hash of a browser's secret, by which pages' browsers are told apart.
 
 use aws_lc_rs::hmac;
 use fido_relay_proto::{BrowserSecret, ClientId};

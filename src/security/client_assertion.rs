@@ -6,7 +6,7 @@
 //!   key's own algorithm ─▶ for this relay, for now ─▶ not used before ([`crate::app::clients`])
 //! ```
 //! The header chooses among the registered keys and nothing else: no algorithm, no key of its own.
-//! Whatever is wrong with an assertion is the same [`BadAssertion`].
+//! Every error of an assertion is the same [`BadAssertion`].
 
 use fido_relay_proto::{ClientId, UnixMillis};
 use jsonwebtoken::{Header, Validation, decode, decode_header};
@@ -104,8 +104,8 @@ pub fn verify(
     Ok(Assertion { key: key.thumbprint(), jti: claims.jti, ends_at })
 }
 
-/// Whether a header says nothing that somebody expects to count and that would not (RFC 8725
-/// section 3.10), and is not of another kind of token.
+/// Whether a header has no member that its author expects to count but that is ignored here (RFC
+/// 8725 section 3.10), and is not of another kind of token.
 fn is_plain(header: &Header) -> bool {
     let brings_key = header.jwk.is_some()
         || header.jku.is_some()

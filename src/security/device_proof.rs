@@ -16,7 +16,7 @@ use fido_relay_proto::http::P256Jwk;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::de::DeserializeOwned;
 
-/// A proof that proves nothing. There is deliberately no more to it: whoever presents a bad one
+/// A proof that proves nothing. There is deliberately no more to it: the sender of a bad proof
 /// learns only that it is bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the proof was not accepted")]
@@ -141,8 +141,8 @@ pub(super) fn verify<T: DeserializeOwned + Clone>(
     let header = &token.header;
     // `crit` names extensions that must be understood (RFC 7515 section 4.1.11): there are none.
     let understood = header.crit.is_none();
-    // The key is the one that was paired. A header that brings or names another is not obeyed,
-    // and not ignored either: whoever wrote it expects it to count (RFC 8725 section 3.10).
+    // The key was paired with the device. A header that brings or names another is not obeyed,
+    // and not ignored either: its author expects it to count (RFC 8725 section 3.10).
     let brings_key = header.jwk.is_some()
         || header.jku.is_some()
         || header.x5u.is_some()

@@ -41,7 +41,8 @@ pub enum EncryptError {
     Unusable,
 }
 
-/// What is sealed does not open: it was changed, belongs elsewhere, or was sealed under another key.
+/// The ciphertext does not decrypt: it was changed, belongs elsewhere, or was sealed under another
+/// key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("what was sealed does not open")]
 pub struct DecryptError;
@@ -95,7 +96,7 @@ impl Encryptor {
         Ok(URL_SAFE_NO_PAD.encode(sealed))
     }
 
-    /// Opens what was sealed for this place.
+    /// Decrypts a ciphertext that was encrypted for this place.
     ///
     /// # Errors
     /// [`DecryptError`].

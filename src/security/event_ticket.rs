@@ -26,7 +26,6 @@ pub struct EventTickets(MacEnvelope);
 /// What an unused event ticket grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventAccess {
-    /// The relying party.
     pub tenant: TenantId,
     pub ceremony: CeremonyId,
     /// The ticket's random name.

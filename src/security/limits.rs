@@ -1,5 +1,5 @@
-//! How fast anybody may go on: rates by client, by address and by device. It knows nothing of
-//! HTTP and sockets; whoever asks makes the answer.
+//! Rate limits of a node by client, address and device. Callers turn a refusal into an HTTP answer
+//! or a close code.
 //!
 //! | limiter | kept | when its store is down |
 //! | --- | --- | --- |
@@ -15,8 +15,8 @@
 //! | watching, reading | unlimited but for the connection's own limits | the read fails, and costs nothing |
 //!
 //! In memory means that each node counts for itself and that a restart forgets: both let through a
-//! little more, never less. What is remembered of a key is forgotten when the key could start
-//! anew, so memory follows the traffic of the last moments.
+//! little more, never less. A key is forgotten once its bucket is full again, so memory follows
+//! recent traffic.
 
 use std::hash::Hash;
 use std::net::IpAddr;
@@ -53,7 +53,6 @@ const ADDRESSES_AT_ONCE: u32 = 10;
 /// Between two rounds of forgetting.
 const FORGET_EVERY: Duration = Duration::from_secs(60);
 
-/// How fast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rates {
     /// Ceremonies that one client may open a second, sustained.
@@ -109,7 +108,7 @@ pub struct NodeRateLimits {
 }
 
 impl NodeRateLimits {
-    /// Nobody has come yet.
+    /// No key has been seen.
     #[must_use]
     pub fn new(rates: Rates) -> Self {
         let minute = Duration::from_secs(60);
@@ -145,7 +144,7 @@ impl NodeRateLimits {
         }
     }
 
-    /// A client opens a ceremony, whoever it is for.
+    /// A client opens a ceremony, for any user.
     ///
     /// # Errors
     /// [`TooFast`].
@@ -154,7 +153,7 @@ impl NodeRateLimits {
         self.opens.admit(&client)
     }
 
-    /// Somebody at this address attempts what needs no credential yet.
+    /// A peer at this address makes an attempt that needs no credential yet.
     ///
     /// # Errors
     /// [`TooFast`].
@@ -231,7 +230,7 @@ impl NodeRateLimits {
         others + self.attempts.len() + self.refused.len() + typed
     }
 
-    /// Forgets, now and then, whoever could start anew. Sleeps while there is nobody.
+    /// Periodically forgets keys whose bucket is full again. Sleeps while there are none.
     pub async fn forget_forever(&self) {
         loop {
             self.used.notified().await;

@@ -1,4 +1,4 @@
-//! Origins of web pages, in the one form in which a browser writes them. It knows nothing of HTTP.
+//! Origins of web pages, in the exact form that browsers send. It knows nothing of HTTP.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 /// The origin of a page: scheme, host and port as browsers serialise them (RFC 6454 section 6.2),
-/// `https` unless the page is on this machine. It is compared byte for byte: whatever is written in
-/// another way is another origin.
+/// `https` unless the page is on this machine. It is compared byte for byte: another spelling is
+/// another origin.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Origin(String);

@@ -13,13 +13,13 @@ use crate::encoding::{from_base64url, sha256_base64url};
 
 /// Bytes of an RSA modulus: 2048 to 4096 bits.
 const RSA_BYTES: std::ops::RangeInclusive<usize> = 256..=512;
-/// The one exponent that is taken: 65537.
+/// The only accepted exponent: 65537.
 const RSA_EXPONENT: &str = "AQAB";
 /// Members of a JWK that hold what must stay with the client (RFC 7518 sections 6.2.2, 6.3.2 and
 /// 6.4).
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
-/// A public key, with the one algorithm that it is used with.
+/// A public key, with its only algorithm.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "alg")]
 enum Material {
@@ -44,7 +44,7 @@ pub struct PublicKey {
     pub created_at: UnixMillis,
 }
 
-/// Why a JWK is not taken. The text is for whoever registers it.
+/// Why a JWK is not taken. The text is for the registering client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct InvalidJwk(&'static str);
@@ -102,13 +102,13 @@ impl PublicKey {
         }
     }
 
-    /// The key's RFC 7638 thumbprint: what it is, whatever it is called.
+    /// The key's RFC 7638 thumbprint: its type, under any name.
     #[must_use]
     pub fn thumbprint(&self) -> String {
         self.material.thumbprint()
     }
 
-    /// What verifies with it. `None` only if the record was written by somebody else.
+    /// What verifies with it. `None` only if the record was not written by this relay.
     pub(super) fn decoding_key(&self) -> Option<DecodingKey> {
         match &self.material {
             Material::ES256 { x, y } => DecodingKey::from_ec_components(x, y).ok(),

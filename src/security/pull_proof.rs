@@ -174,7 +174,7 @@ impl PullProofs {
             return Err(PullProofError::Proof);
         }
         if state.used.len() >= self.most {
-            tracing::warn!("too many pull proofs to remember: every nonce ends now");
+            tracing::warn!("too many pull proofs to remember: all nonces are invalidated");
             (state.key, state.life) = (fresh_key(), state.life + 1);
             (state.used, state.older) = (HashSet::new(), HashSet::new());
             return Err(PullProofError::Nonce);
@@ -203,8 +203,8 @@ impl PullProofs {
     }
 }
 
-/// Who a proof says that it is of, before it is verified: only to find the key that it must verify
-/// with.
+/// The device id that a proof claims, before it is verified: only to find the key that it must
+/// verify with.
 ///
 /// # Errors
 /// [`BadProof`] if it says nothing of the kind.

@@ -1,9 +1,9 @@
 //! Receipts: what an auditor needs to verify a card's signature years later, without this relay.
 //!
 //! A receipt is made from the closed record alone, so that it says the same each time; only the
-//! signature around it is new (ECDSA is). It tells who asked, for whom, through which phone, and
-//! holds what the card signed. Whether the words of a transaction are covered by that signature can
-//! be computed again from `tx_nonce`.
+//! signature around it is new (ECDSA is). It names the initiator, the user and the phone, and
+//! contains the card's signed answer. Whether the words of a transaction are covered by that
+//! signature can be computed again from `tx_nonce`.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine as _;
@@ -26,9 +26,7 @@ pub const TYP: &str = "ceremony-receipt+jwt";
 pub struct Receipt {
     /// The relay's public URL.
     pub iss: String,
-    /// The ceremony.
     pub jti: CeremonyId,
-    /// The user.
     pub sub: Username,
     /// When the verdict was stored, in seconds.
     pub iat: u64,
@@ -71,7 +69,6 @@ pub struct Receipt {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CardPart {
-    /// The credential's id.
     pub credential_id: String,
     /// `clientDataJSON`, whose SHA-256 the signature covers.
     pub client_data_json: String,
@@ -110,7 +107,7 @@ struct CardResponse {
     attestation_object: Option<String>,
 }
 
-/// base64url without padding, from base64 in either alphabet, padded or not. `None` for what is
+/// base64url without padding, from base64 in either alphabet, padded or not. `None` if it is
 /// neither.
 fn normal(text: &str) -> Option<String> {
     let text = text.trim_end_matches('=').replace('+', "-").replace('/', "_");

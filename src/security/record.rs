@@ -2,8 +2,8 @@
 //! later by people who were not there.
 //!
 //! JWS ES256 (RFC 7515) by a key of their own, published in the same JWK set as the result tokens'.
-//! Each kind has its own `typ`, none has `aud` or `exp`: whoever expects a result token and looks at
-//! nothing but the signature still refuses these.
+//! Each kind has its own `typ`, none has `aud` or `exp`: a verifier of result tokens that checks
+//! only the signature still refuses these.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -43,7 +43,6 @@ impl RecordSigner {
         Ok(Self { issuer: issuer.to_owned(), signer: JwsSigner::new(&keys.record)? })
     }
 
-    /// Who signs.
     #[must_use]
     pub fn issuer(&self) -> &str {
         &self.issuer
@@ -64,7 +63,7 @@ impl RecordSigner {
 }
 
 /// Verifies a record of this kind: the key that it names must be in the set, and the algorithm is
-/// ES256 whatever its header says.
+/// always ES256.
 ///
 /// # Errors
 /// [`BadRecord`].

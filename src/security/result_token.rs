@@ -27,11 +27,8 @@ pub const LIFETIME_S: u64 = 60;
 pub struct Claims {
     /// The relay's public URL.
     pub iss: String,
-    /// The initiator.
     pub aud: ClientId,
-    /// The user.
     pub sub: Username,
-    /// The ceremony.
     pub jti: CeremonyId,
     /// Signed at, in seconds.
     pub iat: u64,
@@ -56,16 +53,15 @@ pub struct Claims {
     /// What vouches for the transaction's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tx_binding: Option<TxBinding>,
-    /// Whether phone and browser were in one network; only where the tenant wants it here.
+    /// Whether phone and browser were in one network; only where the tenant's configuration asks
+    /// for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub same_network: Option<SameNetwork>,
     /// SHA-256 of the credential id, base64url.
     pub cred_hash: String,
-    /// The phone.
     pub device_id: DeviceId,
 }
 
-/// Signs result tokens.
 #[derive(Debug)]
 pub struct ResultSigner {
     issuer: String,
@@ -77,7 +73,7 @@ impl ResultSigner {
     /// Signs as `issuer`, the relay's public URL; `tells_network`: tokens have `same_network`.
     ///
     /// # Errors
-    /// [`UnusableKey`] if what was stored is no P-256 key.
+    /// [`UnusableKey`] if the stored key is no P-256 key.
     pub fn new(keys: &Keys, issuer: &str, tells_network: bool) -> Result<Self, UnusableKey> {
         let (issuer, signer) = (issuer.to_owned(), JwsSigner::new(&keys.result)?);
         Ok(Self { issuer, tells_network, signer })
@@ -133,7 +129,7 @@ impl ResultSigner {
 }
 
 /// RFC 8176 section 2: possession of a key, the user's presence, and the card's PIN where the card
-/// says that it verified the user. Not `hwk`: without attestation nobody knows where the key lives.
+/// says that it verified the user. Not `hwk`: without attestation the place of the key is unknown.
 fn amr(user_verified: Option<bool>) -> Vec<String> {
     let methods: &[&str] = match user_verified {
         Some(true) => &["pop", "user", "pin", "mfa"],

@@ -39,7 +39,7 @@ impl PrivateSigningKey {
     /// The P-256 key of a PEM text: PKCS #8, as Apple gives it, or SEC 1, as `openssl` does.
     ///
     /// # Errors
-    /// What is wrong, and nothing of the text.
+    /// A description of the error that repeats nothing of the text.
     pub(crate) fn p256(pem: &[u8]) -> Result<Self, String> {
         let der = private_key(pem)?;
         EcdsaKeyPair::from_private_key_der(&ECDSA_P256_SHA256_FIXED_SIGNING, der.secret_der())
@@ -50,7 +50,7 @@ impl PrivateSigningKey {
     /// The RSA key of a PEM text.
     ///
     /// # Errors
-    /// What is wrong, and nothing of the text.
+    /// A description of the error that repeats nothing of the text.
     pub(crate) fn rsa(pem: &[u8]) -> Result<Self, String> {
         let der = private_key(pem)?;
         let read = if let PrivateKeyDer::Pkcs8(der) = &der {

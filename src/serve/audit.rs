@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::{AUDIT_DIR, StartError, base};
+use crate::app::App;
 use crate::app::audit::refusals::RefusalCounts;
 use crate::app::audit::{Audit, AuditDependencies, Offline, Settings};
 use crate::app::keys;
@@ -49,10 +50,10 @@ pub(crate) async fn start(
 /// before.
 pub(crate) async fn offline(
     config: &Config,
-    (store, clock): (&Arc<dyn Store>, &Arc<dyn Clock>),
+    app: &App,
     sealer: &Encryptor,
 ) -> Result<Option<Offline>, StartError> {
-    match dependencies(config, (store, clock), sealer, &Arc::default()).await? {
+    match dependencies(config, (&app.store, &app.clock), sealer, &Arc::default()).await? {
         Some((settings, dependencies)) => {
             Ok(Offline::open(settings, dependencies, &journal(config)).await?)
         }

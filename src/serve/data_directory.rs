@@ -65,8 +65,8 @@ impl IncompleteDirectory {
     #[must_use]
     pub fn remedy(&self) -> String {
         format!(
-            "bring {} back from the backup that belongs to these files, or correct data_dir; or, to \
-             begin anew, with every client and phone made again, move them away: {}",
+            "restore {} from the backup of these files, or correct data_dir; or, to start without \
+             any client and phone, move these files away: {}",
             self.missing,
             self.beside.join(", ")
         )

@@ -71,7 +71,7 @@ impl Machine {
         let (found, rest) = rest.split_once("\n         → ").unwrap();
         assert!(found.contains(wrong), "{wrong} is not in {found}\n{text}");
         assert!(rest.lines().next().unwrap().contains(remedy), "{remedy} is not advised\n{text}");
-        assert!(text.contains("1 thing is wrong"), "{text}");
+        assert!(text.contains("1 problem found"), "{text}");
     }
 }
 
@@ -94,7 +94,7 @@ async fn a_store_that_a_relay_left_is_well_and_holds_the_same_afterwards() {
     let machine = Machine::used().await;
     let text = machine.is_well().await;
     assert!(text.contains("a record was on the disk in"), "{text}");
-    assert!(text.contains("opens what this store has sealed"), "{text}");
+    assert!(text.contains("decrypts this store's keys"), "{text}");
     let store = FileStore::open(&machine.data_dir().join(STORE_FILE), &[]).unwrap();
     let keys = store.list(Bucket::Keys, "").await.unwrap();
     let names: Vec<_> = keys.iter().map(|(name, _)| name.as_str()).collect();
@@ -122,14 +122,14 @@ async fn a_client_of_an_earlier_version_that_is_believed_without_the_scope_is_na
     assert!(text.contains("warning  clients:") && text.contains(says), "{text}");
     assert!(text.contains(&remedy), "{text}");
     let listed = machine.run(&["client", "list"]).await.with_code(0);
-    assert!(listed.contains("believed without prior_auth:assert"), "{listed}");
+    assert!(listed.contains("counts without the scope prior_auth:assert"), "{listed}");
 
     machine.run(&["client", "change", &id.to_string(), "--prior-auth", "false"]).await.with_code(0);
     machine.run(&["client", "change", &id.to_string(), "--code-alone", "false"]).await.with_code(0);
     let text = machine.is_well().await;
     assert!(!text.contains(says), "{text}");
     let listed = machine.run(&["client", "list"]).await.with_code(0);
-    assert!(!listed.contains("believed") && listed.contains("code_alone = false"), "{listed}");
+    assert!(!listed.contains("prior_auth:assert") && listed.contains("code_alone = false"), "{listed}");
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn what_the_operator_allowed_against_advice_is_a_warning() {
 async fn a_data_directory_that_cannot_be_made_is_told() {
     let machine = Machine::fresh();
     std::fs::write(machine.0.path().join("data"), "").unwrap();
-    machine.ails("is no directory", "move it away").await;
+    machine.ails("is not a directory", "move it away").await;
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn whatever_others_can_reach_is_told_with_the_command_that_ends_it() {
     ] {
         let right = std::fs::metadata(&path).unwrap().permissions().mode();
         set_mode(&path, wide);
-        let wrong = format!("others can reach {} (mode {wide:04o})", relative(&path));
+        let wrong = format!("other users can access {} (mode {wide:04o})", relative(&path));
         machine.ails(&wrong, remedy).await;
         set_mode(&path, right);
     }
@@ -206,7 +206,7 @@ async fn a_sealing_key_that_is_missing_or_another_is_told_and_none_is_made() {
     let path = machine.data_dir().join(SEAL_KEY_FILE);
     let right = std::fs::read(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
-    machine.ails("seal.key is missing", "seal.key back from the backup").await;
+    machine.ails("seal.key is missing", "restore seal.key from the backup of these files").await;
     assert!(!path.exists(), "the doctor made a key");
     for (text, wrong) in [("short", "32 bytes in base64url"), (&"A".repeat(43), "another sealing")]
     {

@@ -23,13 +23,9 @@ pub struct Answer {
 #[derive(Debug)]
 pub(crate) enum Response {
     /// A registration (section 5.2.1).
-    Attestation {
-        /// The attestation object.
-        object: Vec<u8>,
-    },
+    Attestation { object: Vec<u8> },
     /// An authentication (section 5.2.2), or a registration in the form of the vendor's sample.
     Signed {
-        /// The authenticator data.
         authenticator_data: Vec<u8>,
         /// The signature over them and the client data's hash.
         signature: Vec<u8>,
@@ -76,7 +72,7 @@ impl Answer {
             return Err(VerifyError::CredentialId);
         }
         let inner = json.response;
-        // An attestation object comes with authenticator data beside it from newer clients; the
+        // Newer clients send authenticator data in addition to the attestation object; the
         // object is what counts.
         let response = match (inner.attestation_object, inner.authenticator_data, inner.signature) {
             (Some(object), _, _) => Response::Attestation { object: decode(&object)? },

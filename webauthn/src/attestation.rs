@@ -19,9 +19,9 @@ use crate::statement::{self, Subject, Verified};
 /// and knows no roots.
 #[derive(Clone, Debug)]
 pub struct AttestationPolicy {
-    /// No attestation. Without roots and metadata, what is as good as none is accepted too, and
-    /// said to be [ignored](Attested::Ignored): a statement of an unknown format or algorithm,
-    /// or one whose certificate breaks its profile.
+    /// No attestation. Without roots and metadata a statement without proof is accepted too, as
+    /// [ignored](Attested::Ignored): a statement of an unknown format or algorithm, or one whose
+    /// certificate breaks its profile.
     pub none: bool,
     /// Self attestation: `packed` without certificates, and the vendor sample's bare signature.
     pub self_signed: bool,
@@ -77,7 +77,7 @@ pub(crate) struct AssessedAttestation {
 }
 
 impl AttestationPolicy {
-    /// The same policy with these roots (X.509, DER) besides those that it has.
+    /// The same policy with additional roots (X.509, DER).
     ///
     /// # Errors
     /// [`InvalidRoot`] with the position, from 1, of the first that is not a certificate.

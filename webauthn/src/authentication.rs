@@ -7,8 +7,8 @@ use crate::client_data::{self, Expected};
 use crate::cose::PublicKey;
 use crate::failure::VerifyError;
 
-/// What a relying party stored of a credential and an authentication is held against (WebAuthn
-/// section 4, "credential record").
+/// The relying party's stored data of a credential, with which an authentication is verified
+/// (WebAuthn section 4, "credential record").
 #[derive(Clone, Copy, Debug)]
 pub struct CredentialRecord<'a> {
     /// The user handles that name this credential's user (step 6).

@@ -20,7 +20,6 @@ pub(crate) struct AuthenticatorData {
     /// SHA-256 of the relying party id.
     pub(crate) rp_id_hash: [u8; 32],
     flags: u8,
-    /// The signature counter.
     pub(crate) sign_count: u32,
     /// The new credential, with flag AT.
     pub(crate) attested: Option<AttestedCredential>,
@@ -34,7 +33,6 @@ pub(crate) struct AttestedCredential {
     pub(crate) id: Vec<u8>,
     /// The public key as it came.
     pub(crate) cose: Vec<u8>,
-    /// The public key.
     pub(crate) key: PublicKey,
 }
 

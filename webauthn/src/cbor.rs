@@ -22,8 +22,8 @@ pub(crate) enum Form {
     Canonical,
 }
 
-/// Reads one item and moves `bytes` behind it; `None` if there is none, if it has another form, or
-/// if one of its maps has a key twice.
+/// Reads one item and advances `bytes` to its end; `None` if there is none, if it has another form,
+/// or if one of its maps has a key twice.
 pub(crate) fn item(bytes: &mut &[u8], form: Form) -> Option<Value> {
     if form != Form::Any {
         skip(&mut { *bytes }, form, DEPTH)?;
@@ -32,13 +32,13 @@ pub(crate) fn item(bytes: &mut &[u8], form: Form) -> Option<Value> {
     keys_are_unique(&value).then_some(value)
 }
 
-/// Reads the one item that `bytes` are; `None` also if anything follows it.
+/// Reads `bytes` as exactly one item; `None` also if anything follows it.
 pub(crate) fn only_item(mut bytes: &[u8], form: Form) -> Option<Value> {
     let value = item(&mut bytes, form)?;
     bytes.is_empty().then_some(value)
 }
 
-/// Moves `bytes` behind one item; `None` if it has not the form.
+/// Advances `bytes` to the end of one item; `None` if it has not the form.
 fn skip(bytes: &mut &[u8], form: Form, depth: usize) -> Option<()> {
     let depth = depth.checked_sub(1)?;
     let (&[head], rest) = bytes.split_first_chunk::<1>()?;

@@ -23,7 +23,7 @@ const TPM_NAMES: [[u64; 5]; 3] = [[2, 23, 133, 2, 1], [2, 23, 133, 2, 2], [2, 23
 pub(crate) struct Certificate<'a>(X509Certificate<'a>);
 
 impl<'a> Certificate<'a> {
-    /// Reads the one certificate that `der` is.
+    /// Reads `der` as exactly one certificate.
     pub(crate) fn parse(der: &'a [u8]) -> Result<Self, VerifyError> {
         match X509Certificate::from_der(der) {
             Ok(([], certificate)) => Ok(Self(certificate)),

@@ -31,8 +31,8 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// Bytes of an RSA exponent; more only cost time.
 const RSA_EXPONENT_BYTES: usize = 8;
 
-/// The *y* coordinates (little-endian) of the points of small order on edwards25519: under such a
-/// key anybody can make a signature that verifies for every message.
+/// The *y* coordinates (little-endian) of the points of small order on edwards25519: such a key has
+/// a signature, which anyone can make, that verifies for every message.
 const SMALL_ORDER: [[u8; 32]; 5] = [
     ED25519_ZERO,
     ED25519_ONE,

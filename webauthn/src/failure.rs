@@ -96,7 +96,7 @@ pub enum VerifyError {
     /// 7.1 step 25: the credential id has more than 1023 bytes.
     #[error("7.1 step 25: credential id too long")]
     CredentialIdLength,
-    /// 7.1 step 26: the credential id is registered already, for whomever.
+    /// 7.1 step 26: the credential id is registered already, for any user.
     #[error("7.1 step 26: credential id taken")]
     CredentialIdTaken,
 

@@ -17,15 +17,12 @@ use crate::cose::{EDDSA, ES256, ES384, ML_DSA_44, ML_DSA_65, PS256, RS256};
 pub enum KeyPair {
     /// ECDSA on P-256.
     Es256(EcdsaKeyPair),
-    /// Ed25519.
     Eddsa(Ed25519KeyPair),
     /// ECDSA on P-384.
     Es384(EcdsaKeyPair),
     /// RSASSA-PSS with 2048 bits.
     Ps256(RsaKeyPair),
-    /// ML-DSA-44.
     MlDsa44(PqdsaKeyPair),
-    /// ML-DSA-65.
     MlDsa65(PqdsaKeyPair),
     /// RSASSA-PKCS1-v1_5 with 2048 bits.
     Rs256(RsaKeyPair),

@@ -1,6 +1,5 @@
-//! FIDO metadata (FIDO Metadata Service 3.0, section 3): a signed list of authenticator models
-//! with their roots and with what is known against them. Read from bytes; fetching the list is
-//! the caller's.
+//! FIDO metadata (FIDO Metadata Service 3.0, section 3): a signed list of authenticator models with
+//! their roots and their known weaknesses. Read from bytes; fetching the list is the caller's.
 
 use std::collections::HashMap;
 

@@ -7,12 +7,11 @@ use crate::client_data::{self, ClientData};
 use crate::cose::PublicKey;
 use crate::failure::VerifyError;
 
-/// What was kept of an answer.
+/// The stored part of an answer.
 #[derive(Clone, Copy, Debug)]
 pub enum StoredAnswer<'a> {
     /// An authentication's: the signature is verified with this COSE key.
     Assertion {
-        /// The authenticator data.
         authenticator_data: &'a [u8],
         /// The card's signature.
         signature: &'a [u8],
@@ -24,7 +23,6 @@ pub enum StoredAnswer<'a> {
     /// A registration in the form of the vendor's sample: authenticator data signed by the new
     /// credential itself.
     Bare {
-        /// The authenticator data.
         authenticator_data: &'a [u8],
         /// The card's signature.
         signature: &'a [u8],
@@ -46,7 +44,6 @@ pub struct AnswerFacts {
     pub user_present: bool,
     /// Flag UV: the card verified its user.
     pub user_verified: bool,
-    /// The signature counter.
     pub sign_count: u32,
     /// With a registration: the new credential.
     pub made: Option<CreatedCredential>,
@@ -55,7 +52,6 @@ pub struct AnswerFacts {
 /// A credential that was made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CreatedCredential {
-    /// Its id.
     pub credential_id: Vec<u8>,
     /// Its public key (COSE).
     pub public_key: Vec<u8>,
@@ -63,7 +59,7 @@ pub struct CreatedCredential {
     pub attested_by: AttestationSigner,
 }
 
-/// Verifies the signature over an answer and reads what was signed.
+/// Verifies the signature over an answer and returns the signed data.
 ///
 /// # Errors
 /// [`VerifyError`].

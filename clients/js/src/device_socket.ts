@@ -81,7 +81,7 @@ export class DeviceSocket {
   /** Connects at once, or when the storage has been read. */
   constructor(options: DeviceSocketOptions) {
     if (!options.dial && typeof WebSocket === "undefined") {
-      throw new TypeError("there is no WebSocket here: give `dial`, such as dialNode of @fido-relay/client/node");
+      throw new TypeError("this platform has no WebSocket: give `dial`, such as dialNode of @fido-relay/client/node");
     }
     this.#options = options;
     this.#signer = options.signer;
@@ -104,14 +104,14 @@ export class DeviceSocket {
   }
 
   /**
-   * Rotates the device key. **Store the key of `next` beside the old one first**, and delete one of
+   * Rotates the device key. **Store the key of `next` in addition to the old one first**, and delete one of
    * the two at `key_rotated` (the promise resolves) or `key_kept` (it rejects). Until then both are
    * tried and the request is repeated; prompts continue. It cannot be cancelled: an app that ends in
    * between passes `nextSigner` when it starts again.
    */
   rotateKey(next: DeviceSigner): Promise<void> {
     if (this.#exchange || this.#stopped) {
-      return Promise.reject(new TypeError(this.#stopped ? "the socket has stopped" : "another key is not settled yet"));
+      return Promise.reject(new TypeError(this.#stopped ? "the socket has stopped" : "another key rotation is not finished yet"));
     }
     return this.#settle(next, false);
   }

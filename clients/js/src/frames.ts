@@ -1,9 +1,9 @@
 // Made from the relay's own types by proto/tests/wire/typescript.rs. Not to be edited.
 
-/** What this version knows, and whatever a newer relay may say. */
+/** The known values, and later values of a newer relay. */
 export type Open<Known extends string> = Known | (string & {});
 
-/** JSON of somebody else's making. */
+/** JSON from another party. */
 export type JsonObject = { [name: string]: unknown };
 
 export type AckOf =

@@ -34,7 +34,7 @@ export interface KeyRotationOrder {
   device: PairedDevice;
   /** The key that is valid until now. */
   signer: DeviceSigner;
-  /** The new key. Store it beside the old one first. */
+  /** The new key. Store it in addition to the old one first. */
   next: DeviceSigner;
   /** Gives up waiting: `settled` is false then. */
   signal?: AbortSignal;
@@ -116,7 +116,7 @@ export class KeyExchange {
     }
   }
 
-  /** Stops, whatever becomes of the request in flight. */
+  /** Stops, also with a request in flight. */
   async asked(): Promise<void> {
     await this.#request;
   }

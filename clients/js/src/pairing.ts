@@ -69,7 +69,7 @@ export async function pairDevice(order: PairingOrder): Promise<PairedDevice> {
   const { signer, platform, name } = order;
   const loopback = /^http:\/\/(localhost|127\.0\.0\.1|\[::1\])(:\d+)?$/.test(order.relay);
   if (!order.relay.startsWith("https://") && !(loopback && order.allowLoopback)) {
-    throw new TypeError("a relay is reached by https alone");
+    throw new TypeError("a relay's URL must be https");
   }
   const aud = `${order.relay}/v1/devices`;
   const secret = "token" in order ? order.token : plainTypedCode(order.typedCode);

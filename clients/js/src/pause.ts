@@ -2,7 +2,7 @@
 
 /** The reason of the abort. React Native's signals have none. */
 export function reasonOf(signal: AbortSignal): unknown {
-  return signal.reason ?? Object.assign(new Error("this was called off"), { name: "AbortError" });
+  return signal.reason ?? Object.assign(new Error("the operation was aborted"), { name: "AbortError" });
 }
 
 /** Resolves after so many milliseconds; rejects with the signal's reason. */

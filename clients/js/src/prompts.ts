@@ -202,11 +202,11 @@ export class Prompts {
     if (prompt?.attempt !== attempt || this.#answers.get(ceremonyId)?.attempt === attempt) return false;
     const parsed: unknown = JSON.parse(credential);
     if (typeof parsed !== "object" || parsed === null || Array.isArray(parsed)) {
-      throw new TypeError("a credential is a JSON object");
+      throw new TypeError("a credential must be a JSON object");
     }
     const head = JSON.stringify({ type: "answer", ceremony_id: ceremonyId, attempt });
     const frame = `${head.slice(0, -1)},"credential":${credential}}`;
-    if (bytesOf(frame) > this.#limit) throw new RangeError(`an answer is at most ${this.#limit} bytes with its frame`);
+    if (bytesOf(frame) > this.#limit) throw new RangeError(`an answer may have at most ${this.#limit} bytes with its frame`);
     if (prompt.said?.type === "card") delete prompt.said;
     this.#answers.set(ceremonyId, { attempt, frame });
     this.#wake(ceremonyId, prompt, prompt.until + VERIFYING_MS);

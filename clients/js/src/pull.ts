@@ -45,7 +45,7 @@ export class PullError extends Error {
 
 export type PullEvent =
   | PromptEvent
-  /** An event about another of the user's devices, or this device's push address is gone; once. */
+  /** An event of another of the user's devices, or the loss of this device's push address; once. */
   | { kind: "notice"; notice: NoticeFrame }
   /** A request failed. `pullLoop` repeats it after this long; `pullOnce` has rejected. */
   | { kind: "trouble"; error: unknown; retryInMs?: number }

@@ -125,7 +125,7 @@ export class Watcher {
     // An invalid request would look like a network failure for ever.
     new Headers({ Authorization: `Bearer ${this.#ticket}` });
     if (!/^https?:/.test(new URL(this.#url, globalThis.location?.href).href)) {
-      throw new TypeError("a relay is watched by http or https");
+      throw new TypeError("a watch URL must be http or https");
     }
     for (let failures = 0; ; ) {
       this.#throwIfStopped();

@@ -345,7 +345,7 @@ def _end_enrolment(db: sqlite3.Connection, username: str) -> None:
 
 def _alarm(db: sqlite3.Connection, row: sqlite3.Row) -> None:
     """The user reported that they did not request this. Ends the requesting session, which is not
-    the user's; after a registration also voids the letter, which somebody else may have."""
+    the user's; after a registration also voids the letter, which another person may have."""
     log.warning("security: not me, of ceremony %s (%s)", row["id"], row["type"])
     db.execute("DELETE FROM session WHERE browser = ?", (row["browser"],))
     pairings.note(db, row["username"])

@@ -1,6 +1,6 @@
 """Browsers and their sessions.
 
-The cookie holds a random id (signed by Flask, beside the CSRF token) and nothing of a ceremony. The
+The cookie holds a random id (signed by Flask, with the CSRF token) and nothing of a ceremony. The
 session is in the database, so that signing out, "that was not me" and expiry also apply to copied
 cookies. Each sign-in and sign-out changes the id.
 

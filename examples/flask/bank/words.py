@@ -35,7 +35,7 @@ ENDED = {
     "declined": Words(
         "Declined on your phone",
         "The answer on the phone was “No”. Nothing was done.",
-        "If that was a slip, start again.",
+        "If that was a mistake, start again.",
     ),
     "not_me": Words(
         "Reported on your phone",
@@ -45,7 +45,7 @@ ENDED = {
     ),
     "rejected": Words(
         "The card was not accepted",
-        "Your card answered, but the answer did not fit what is registered for you.",
+        "Your card answered, but it is not the card that is registered for you.",
         "Use the card that you registered here, and start again.",
     ),
     "clone_suspected": Words(
@@ -55,24 +55,24 @@ ENDED = {
     ),
     "wrong_code": Words(
         "The code was wrong",
-        "The code was typed wrongly three times, so it is void now.",
+        "The code was wrong three times, so it is void now.",
         "Start again and type the new code. The bank never asks you to read it out.",
     ),
     "card": Words(
         "The card could not do it",
         "Something went wrong between the phone and the card, or the card is not one that is "
         "registered for you. Nothing was done.",
-        "Your phone tells what it was. Then start again, or register a card first.",
+        "Your phone shows the reason. Then start again, or register a card first.",
     ),
     "service": Words(
         "That did not work",
-        "The service that checks cards could not take part. Nothing was done.",
+        "The service that verifies cards did not work. Nothing was done.",
         "Try again in a few minutes.",
     ),
     "expired": Words(
         "Time ran out",
         "This was not finished on the phone in time. Nothing was done.",
-        "Have the phone and the card at hand, and start again. After several requests in a row "
+        "Take the phone and the card, and start again. After several requests in a row "
         "the phone stays silent for a while: then wait some minutes first.",
     ),
     "cancelled": Words("Cancelled", "You stopped this before it was finished. Nothing was done."),
@@ -110,7 +110,7 @@ NOT_REGISTERED = {
 INDETERMINATE_REGISTRATION = Words(
     "Not confirmed",
     "We could not learn how this ended.",
-    "The card may be registered all the same: try to sign in first.",
+    "The card may be registered: try to sign in first.",
 )
 NOT_ME_REGISTRATION = Words(
     "Reported on your phone",

@@ -167,7 +167,7 @@ def dribble(hangs: socket.socket, stop: threading.Event) -> None:
 def test_a_hanging_relay_occupies_a_bounded_number_of_threads(
     configured: Configured, monkeypatch: pytest.MonkeyPatch, dribbles: bool
 ) -> None:
-    """Requests over the limit fail at once, whatever the relay does."""
+    """Requests over the limit fail at once, in every state of the relay."""
     monkeypatch.setattr(bank_relay, "PATIENCE_S", 2.0)
     stop = threading.Event()
     with socket.create_server(("127.0.0.1", 0), backlog=64) as hangs:

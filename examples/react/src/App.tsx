@@ -3,7 +3,7 @@ import * as api from "./api.js";
 import { SignIn } from "./SignIn.js";
 import { Waiting } from "./Waiting.js";
 
-/** Tells other tabs of this browser that somebody signed in or out. */
+/** Notifies other tabs of this browser of a sign-in or sign-out. */
 const CHANNEL = "session";
 /** The tab's attempt, so that a reload continues it. */
 const KEPT = "attempt";

@@ -6,7 +6,7 @@ use crate::http::Platform;
 use crate::ids::{CardId, DeviceId, NoticeId};
 use crate::text::PlainText;
 
-/// What happened to one of the user's devices or cards.
+/// An event of a user's device or card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(extend("x-extensible-enum" = true)))]
@@ -22,12 +22,12 @@ pub enum NoticeEvent {
     CardRemoved,
     /// Another phone of this user's was revoked.
     DeviceRevoked,
-    /// Prompts were held back: `count` of them since `since_s` seconds ago.
+    /// `count` prompts were held back in the last `since_s` seconds.
     PromptsHeld,
-    /// Pauses between prompts, or a device's lock, were lifted.
+    /// Prompt limits, or the lock of a device, were lifted.
     PromptsUnlocked,
-    /// The push service no longer knows the address that this device set, and the relay forgot it:
-    /// set a new one. For the device itself, until it has set one.
+    /// The push service rejected the address of this device, and the relay removed it: set a new
+    /// one. Only sent to that device, until it has set one.
     PushRemoved,
 }
 
@@ -36,17 +36,17 @@ pub enum NoticeEvent {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Notice {
-    /// Which notice.
+    /// Id of the notice.
     pub notice_id: NoticeId,
-    /// What happened.
+    /// The event.
     pub event: NoticeEvent,
-    /// To which device; absent: it is about a card.
+    /// The device concerned; absent: the notice is about a card.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_id: Option<DeviceId>,
-    /// To which card.
+    /// The card concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card_id: Option<CardId>,
-    /// What the person called the device.
+    /// The person's name of the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<PlainText<64>>,
     /// The device's operating system.
@@ -54,7 +54,7 @@ pub struct Notice {
     pub platform: Option<Platform>,
     /// How long ago, in seconds, when the frame was made.
     pub ago_s: u64,
-    /// With `prompts_held`: how many.
+    /// With `prompts_held`: the number of prompts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
     /// With `prompts_held`: how long ago the first of them was, in seconds, when the frame was made.

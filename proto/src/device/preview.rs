@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::text::PlainText;
 
-/// What an offer says beside itself where a typed code found it.
+/// Details of an offer that was found by a typed code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Preview {
@@ -16,7 +16,7 @@ pub struct Preview {
     pub known_browser: bool,
     /// Whether the person said "not me" a short while ago: warn before the confirmation.
     pub after_not_me: bool,
-    /// That of the `claim` which this answers.
+    /// The `claim_id` of the claim that this answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim_id: Option<PlainText<64>>,
 }

@@ -13,7 +13,7 @@ pub struct AuthClaims {
     pub aud: String,
     /// The relay's nonce.
     pub nonce: String,
-    /// Who signs.
+    /// The device whose key signs.
     pub device_id: DeviceId,
     /// When, in seconds by the phone's clock; kept for the log, not compared.
     #[serde(deserialize_with = "number::any")]

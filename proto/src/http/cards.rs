@@ -4,16 +4,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::CardId;
 
-/// What a card's attestation statement was worth at registration.
+/// The value of a card's attestation statement at registration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum CardAttestation {
-    /// It leads to a root that the operator trusts.
+    /// Its certificates lead to a root that the operator trusts.
     Verified,
-    /// There was one, and it proves nothing: no root is configured, or its form is unknown.
+    /// There was a statement without proof: no root is configured, or its format is unknown.
     Ignored,
-    /// There was none.
+    /// There was no statement.
     #[default]
     None,
 }
@@ -22,7 +22,7 @@ pub enum CardAttestation {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CardView {
-    /// The card.
+    /// Id of the card.
     pub id: CardId,
     /// When it was registered (RFC 3339).
     #[cfg_attr(feature = "schema", schemars(extend("format" = "date-time")))]
@@ -39,9 +39,9 @@ pub struct CardView {
     /// The model's name, where the relay knows it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
-    /// What vouches for the model.
+    /// How the model is attested.
     pub attestation: CardAttestation,
-    /// Whether AAGUID and model are the card's word alone: `attestation` is not `verified`.
+    /// Whether AAGUID and model are only the card's claim: `attestation` is not `verified`.
     pub claimed: bool,
     /// Whether it has verified its user (by a PIN) at registration or since.
     pub can_verify_user: bool,

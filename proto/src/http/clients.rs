@@ -6,7 +6,7 @@ use crate::ids::{ClientId, InvalidId};
 use crate::life::Binding;
 use crate::text::PlainText;
 
-/// What a client may do.
+/// A permission of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[cfg_attr(feature = "schema", schemars(extend("x-extensible-enum" = true)))]
@@ -44,10 +44,10 @@ pub enum Scope {
     /// Open sign-ins that do not require user verification.
     #[serde(rename = "uv:weaken")]
     UvWeaken,
-    /// Lift the pauses of its own prompts.
+    /// Lift the limits that hold back its own prompts.
     #[serde(rename = "user:unlock")]
     UserUnlock,
-    /// Have its `prior_auth` believed: without it, it counts as `none`.
+    /// Make its `prior_auth` count: without this scope it counts as `none`.
     #[serde(rename = "prior_auth:assert")]
     PriorAuthAssert,
 }
@@ -103,7 +103,7 @@ impl std::str::FromStr for Scope {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ClientView {
-    /// The client.
+    /// Id of the client.
     pub client_id: ClientId,
     /// Its name, as devices see it.
     pub name: PlainText<64>,
@@ -111,7 +111,7 @@ pub struct ClientView {
     pub scopes: Vec<Scope>,
     /// The bindings it may use.
     pub bindings: Vec<Binding>,
-    /// Networks that it may call from, as `192.0.2.0/24`; none: from anywhere.
+    /// Networks that it may call from, as `192.0.2.0/24`; empty: any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow_from: Vec<String>,
     /// Origins of pages that may watch its ceremonies with a ticket.

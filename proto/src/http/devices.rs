@@ -14,7 +14,7 @@ use crate::text::{PlainText, Username};
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct OpenPairing {
-    /// Whose device it will be. The initiator has authenticated them by other means.
+    /// The user of the new device, whom the initiator has authenticated by other means.
     pub username: Username,
 }
 
@@ -24,8 +24,8 @@ pub struct OpenPairing {
 pub struct OpenedPairing {
     /// One-time secret for the app.
     pub pairing_token: String,
-    /// A shorter one to be typed where the QR code cannot be scanned: 10 characters of Crockford's base32 in two groups
-    /// (such as `7K3D9-QXM2V`). Using one of the two uses up both.
+    /// A shorter secret to type where the QR code cannot be scanned: 10 characters of Crockford's
+    /// base32 in two groups (such as `7K3D9-QXM2V`). Using one of the two uses up both.
     pub typed_code: String,
     /// The token as a link for the app: `fido-relay://pair?relay=…&token=…`.
     pub uri: String,
@@ -100,21 +100,21 @@ pub enum Platform {
     Other,
 }
 
-/// How to wake the app when it holds no socket.
+/// How to wake the app while it has no socket.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PushTarget {
-    /// Who carries the wake.
+    /// The push service.
     pub service: PushService,
-    /// What the service names this installation by: the registration token of FCM, the device token
+    /// The service's name of this installation: the registration token of FCM, the device token
     /// of APNs in hexadecimal, the endpoint of a Web Push subscription (RFC 8030).
     pub token: PlainText<2048>,
-    /// Which app the token belongs to: the bundle id with `apns`, the project id with `fcm`. Missing:
-    /// the first that the operator configured. Not with `webpush`.
+    /// The app that the token belongs to: the bundle id with `apns`, the project id with `fcm`; by
+    /// default the first that the operator configured. Not with `webpush`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub app: Option<PlainText<128>>,
-    /// The keys of a Web Push subscription; with `webpush` alone, and always there.
+    /// The keys of a Web Push subscription: required with `webpush`, forbidden otherwise.
     #[serde(
         default,
         deserialize_with = "object::optional",
@@ -123,7 +123,7 @@ pub struct PushTarget {
     pub keys: Option<WebPushKeys>,
 }
 
-/// Who carries wakes to a platform's devices.
+/// A push service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
@@ -166,7 +166,7 @@ impl fmt::Debug for WebPushKeys {
     }
 }
 
-/// `PUT /v1/device/push`: the address by which the device is woken, in place of the one before.
+/// `PUT /v1/device/push`: replaces the address by which the device is woken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -190,7 +190,7 @@ pub struct PairDevice {
     /// From the QR code or the link.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pairing_token: Option<String>,
-    /// What the person typed, in any spelling of it.
+    /// The typed code, in any of its spellings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub typed_code: Option<String>,
     /// The device key's public half.
@@ -199,7 +199,7 @@ pub struct PairDevice {
     /// JWS ES256 by the device key, `typ` `fido-relay-pairing+jwt`, with the claims of
     /// `docs/protocol.md`.
     pub proof: String,
-    /// What the person calls the phone.
+    /// The person's name of the phone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<PlainText<64>>,
     /// Its operating system.
@@ -228,9 +228,9 @@ impl fmt::Debug for PairDevice {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PairedDevice {
-    /// The device, from now on.
+    /// Id of the new device.
     pub device_id: DeviceId,
-    /// Where its socket connects.
+    /// The URL of the device socket.
     pub socket_url: String,
 }
 
@@ -238,9 +238,9 @@ pub struct PairedDevice {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct DeviceView {
-    /// The device.
+    /// Id of the device.
     pub device_id: DeviceId,
-    /// What the person calls it.
+    /// The person's name of the device.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<PlainText<64>>,
     /// Its operating system.
@@ -266,7 +266,7 @@ pub struct DeviceList {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RenameDevice {
-    /// What the person calls the phone from now on.
+    /// The new name of the phone.
     pub name: PlainText<64>,
 }
 
@@ -278,10 +278,10 @@ pub struct RotateDeviceKey {
     /// The new key's public half.
     #[serde(deserialize_with = "object::one")]
     pub new_jwk: P256Jwk,
-    /// JWS ES256 by the old key, `typ` `fido-relay-key-rotation+jwt`: it hands over to the new one.
+    /// JWS ES256 by the old key, `typ` `fido-relay-key-rotation+jwt`: hands over to the new key.
     pub old_proof: String,
-    /// JWS ES256 by the new key, `typ` `fido-relay-key-possession+jwt`, with the same claims: it
-    /// is there.
+    /// JWS ES256 by the new key, `typ` `fido-relay-key-possession+jwt`, with the same claims:
+    /// proves possession.
     pub new_proof: String,
 }
 
@@ -295,8 +295,8 @@ impl fmt::Debug for RotateDeviceKey {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RotatedDeviceKey {
-    /// The device.
+    /// Id of the device.
     pub device_id: DeviceId,
-    /// RFC 7638 thumbprint of the key that counts from now on.
+    /// RFC 7638 thumbprint of the key that is now valid.
     pub jkt: String,
 }

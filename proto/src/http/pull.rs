@@ -5,16 +5,16 @@ use serde_json::value::RawValue;
 
 use crate::device::{FrameError, RelayFrame};
 
-/// The answer to `GET /v1/device/ceremonies`: what a socket would have brought.
+/// The answer to `GET /v1/device/ceremonies`: the frames that a socket would have sent.
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Pulled {
     /// `offer` and `challenge` of every prompt that is this device's now; of the ceremonies that the
     /// request named in `shown`, `closed` or `error` for each that is no longer this device's; and
-    /// notices. A named ceremony without a frame is still being worked on.
+    /// notices. A named ceremony without a frame is still being processed.
     pub frames: Vec<RelayFrame>,
-    /// Names what the frames say: passed as `since` with `wait`, the next answer comes once they say
-    /// something else.
+    /// Version of the frames: with `wait` and this value as `since`, the next answer comes when
+    /// they change.
     pub state: String,
 }
 

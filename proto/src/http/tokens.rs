@@ -16,9 +16,9 @@ pub struct GrantedToken {
     /// `Bearer`.
     #[cfg_attr(feature = "schema", schemars(extend("const" = "Bearer")))]
     pub token_type: String,
-    /// Seconds that it lives.
+    /// Seconds until it expires.
     pub expires_in: u64,
-    /// What it may do: scopes with a blank between.
+    /// Its scopes, separated by spaces.
     pub scope: String,
 }
 
@@ -34,7 +34,7 @@ impl fmt::Debug for GrantedToken {
 #[cfg_attr(feature = "schema", schemars(extend("x-extensible-enum" = true)))]
 #[serde(rename_all = "snake_case")]
 pub enum TokenErrorCode {
-    /// 400: a parameter is missing, twice there or too much.
+    /// 400: a parameter is missing, repeated or unexpected.
     InvalidRequest,
     /// 401: the client did not prove who it is.
     InvalidClient,
@@ -48,9 +48,9 @@ pub enum TokenErrorCode {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TokenError {
-    /// What programs go by.
+    /// The stable code of the error.
     pub error: TokenErrorCode,
-    /// A sentence of the relay's own.
+    /// A sentence for people.
     pub error_description: String,
 }
 
@@ -60,11 +60,11 @@ pub struct TokenError {
 pub struct ServerMetadata {
     /// The relay's public URL.
     pub issuer: String,
-    /// Where tokens are given.
+    /// The URL that issues tokens.
     pub token_endpoint: String,
-    /// Where the relay's keys are.
+    /// The URL of the relay's keys.
     pub jwks_uri: String,
-    /// Every scope that there is.
+    /// All scopes.
     pub scopes_supported: Vec<String>,
     /// Empty: there is no authorization endpoint.
     pub response_types_supported: Vec<String>,
@@ -72,7 +72,7 @@ pub struct ServerMetadata {
     pub grant_types_supported: Vec<String>,
     /// `private_key_jwt`.
     pub token_endpoint_auth_methods_supported: Vec<String>,
-    /// What assertions may be signed by.
+    /// Signature algorithms of assertions.
     pub token_endpoint_auth_signing_alg_values_supported: Vec<String>,
 }
 

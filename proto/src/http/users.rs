@@ -13,11 +13,11 @@ pub enum HeldBy {
     Muted,
     /// The person declined this initiator's prompt a moment ago.
     Quiet,
-    /// There were as many prompts as an hour may have.
+    /// The limit of prompts per hour is reached.
     Hour,
-    /// The last prompts led to nothing, and the next one comes too soon after them.
+    /// The last prompts were not answered, and the pause after them is not over.
     Wait,
-    /// As many ceremonies are open as may ring at a time.
+    /// The limit of ringing ceremonies is reached.
     Live,
 }
 

@@ -310,13 +310,13 @@ fn problems_have_not_changed() {
 {"type":"about:blank","title":"The ceremony is closed","status":409,"code":"already_closed"}
 {"type":"about:blank","title":"This was used up","status":410,"code":"gone"}
 {"type":"about:blank","title":"The body is too large","status":413,"code":"too_large"}
-{"type":"about:blank","title":"The body is not of the type that is taken here, or is encoded","status":415,"code":"unsupported_media_type"}
+{"type":"about:blank","title":"The body has an unsupported media type or a content encoding","status":415,"code":"unsupported_media_type"}
 {"type":"about:blank","title":"The idempotency key was used with another body","status":422,"code":"idempotency_mismatch"}
 {"type":"about:blank","title":"The values cannot be accepted","status":422,"code":"unprocessable"}
 {"type":"about:blank","title":"This path speaks WebSocket","status":426,"code":"upgrade_required"}
 {"type":"about:blank","title":"Too many requests","status":429,"code":"too_many_requests"}
 {"type":"about:blank","title":"The relay failed","status":500,"code":"internal"}
-{"type":"about:blank","title":"The relay cannot take this now","status":503,"code":"unavailable"}
+{"type":"about:blank","title":"The relay cannot process this now","status":503,"code":"unavailable"}
 "#);
 }
 

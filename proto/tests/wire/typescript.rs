@@ -221,9 +221,9 @@ fn watch_samples() -> Vec<String> {
 fn types(relay: &[String], device: &[String]) -> String {
     let mut text = String::from(
         "// Made from the relay's own types by proto/tests/wire/typescript.rs. Not to be edited.\n\n\
-         /** What this version knows, and whatever a newer relay may say. */\n\
+         /** The known values, and later values of a newer relay. */\n\
          export type Open<Known extends string> = Known | (string & {});\n\n\
-         /** JSON of somebody else's making. */\n\
+         /** JSON from another party. */\n\
          export type JsonObject = { [name: string]: unknown };\n\n",
     );
     let vocabularies: BTreeMap<&str, Vec<String>> = [

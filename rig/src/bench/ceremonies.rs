@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use fido_relay_kit::random;
 use fido_relay_kit::tasks::Tasks;
-use fido_relay_proto::http::{OpenCeremony, Status};
-use fido_relay_proto::life::PriorAuth;
-use fido_relay_proto::{Binding, CeremonyType, Outcome};
+use fido_relay_proto::http::Status;
+use fido_relay_proto::{CeremonyType, Outcome};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::time::Instant;
 
@@ -121,23 +120,9 @@ async fn ceremony(
     user: usize,
     ceremony_type: CeremonyType,
 ) -> Result<(), Failure> {
-    let body = OpenCeremony {
-        ceremony_type,
-        username: phones::username(user)?,
-        display_name: None,
-        device_id: None,
-        timeout_s: None,
-        binding: Binding::Code,
-        message: None,
-        transaction: None,
-        context: None,
-        client_nonce: None,
-        prior_auth: PriorAuth::Password,
-        show_delivery: false,
-        options: Default::default(),
-    };
+    let body = phones::opening(user, ceremony_type)?;
     let opened = server.initiator.open(&body, &random::token()).await.map_err(Failure::failed)?;
-    let code = opened.code.ok_or_else(|| Failure::failed("a ceremony came without a code"))?;
+    let code = opened.code.ok_or_else(|| Failure::failed("a ceremony has no code"))?;
     phones_online.codes.provide(opened.id, code);
     // The highest step is claimed to be known, so only the outcome ends the poll.
     let wait = LongPoll { seconds: 55, since: u32::MAX };
@@ -148,7 +133,7 @@ async fn ceremony(
             Status::Ended(Outcome::Succeeded) => return Ok(()),
             Status::Ended(outcome) => {
                 let outcome = crate::demo::narrate::outcome_text(outcome, view.reason);
-                return Err(Failure::failed(format!("a ceremony ended otherwise: {outcome}")));
+                return Err(Failure::failed(format!("a ceremony ended as {outcome}")));
             }
         }
     }

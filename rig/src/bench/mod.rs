@@ -25,8 +25,8 @@ use self::report::Latencies;
 use crate::command::{Failure, answer};
 use crate::host::RelayHost;
 
-/// Phones hold their sockets while nothing happens; then users sign in. Progress goes to standard
-/// error, the report to standard output. Takes a relay of its own with a store of its own.
+/// Holds idle phones, then signs users in. Starts its own relay with its own store. Progress goes
+/// to standard error, the report to standard output.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   fido-relay bench
@@ -35,31 +35,31 @@ use crate::host::RelayHost;
   fido-relay bench --only wake --sleepers 500 --wakes-per-minute 10000
   fido-relay bench --only start --stored 1000000")]
 pub struct BenchArguments {
-    /// Idle phones; needs twice as many file descriptors in all (see `ulimit -n`)
+    /// Idle phones; needs twice as many file descriptors (see `ulimit -n`)
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     phones: u32,
-    /// Ceremonies under way at any time, each of a user of its own
+    /// Concurrent ceremonies, each of another user
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     in_flight: u32,
-    /// Watchers who wait at once, by each way to wait
+    /// Concurrent watchers for each way to wait
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     watchers: u32,
-    /// Phones that sleep and are woken, again and again
+    /// Phones that sleep and are woken repeatedly
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     sleepers: u32,
-    /// Wakes of all sleepers in a minute, for as long as users sign in
+    /// Wakes of all sleepers per minute, during the sign-ins
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     wakes_per_minute: u32,
-    /// Ended ceremonies in the store of a relay that starts
+    /// Ended ceremonies in the store of the starting relay
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     stored: u32,
-    /// How long users sign in
+    /// Seconds of sign-ins
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
     /// Measure only this
     #[arg(long, value_enum)]
     only: Option<Measurement>,
-    /// Be the process that the floor of idle phones is measured at
+    /// Be the process at which the floor of idle phones is measured
     #[arg(long, hide = true)]
     hold_sockets: bool,
 }
@@ -98,7 +98,7 @@ pub fn run(arguments: &BenchArguments, host: &dyn RelayHost) -> Result<(), Failu
 
 async fn measure(arguments: &BenchArguments, host: &dyn RelayHost) -> Result<(), Failure> {
     if cfg!(debug_assertions) {
-        answer("This is a debug build: its speed says little, its memory a bit more.\n");
+        answer("This is a debug build: neither speed nor memory is representative.\n");
     }
     let wanted = |part| arguments.only.is_none_or(|only| only == part);
     if wanted(Measurement::Idle) {
@@ -149,7 +149,7 @@ fn watch_report(figures: &watch::WatchFigures) -> String {
     for (method, answered, known) in &figures.methods {
         report.push_str(&format!(
             "\x20 floor   {}   the call that cancels is answered\n\
-             \x20 {method:<7} {}   whoever waits knows\n",
+             \x20 {method:<7} {}   the watcher has the outcome\n",
             line(answered),
             line(known),
         ));

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fido_relay_kit::tasks::Tasks;
-use fido_relay_proto::{DeviceId, Username};
+use fido_relay_proto::http::OpenCeremony;
+use fido_relay_proto::life::PriorAuth;
+use fido_relay_proto::{CeremonyType, DeviceId, Username};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::Notify;
 
@@ -23,6 +25,12 @@ const STUCK: Duration = Duration::from_secs(30);
 
 pub(super) fn username(number: usize) -> Result<Username, Failure> {
     format!("bench-{number:06}").try_into().map_err(Failure::failed)
+}
+
+/// A ceremony of this user, who has proved a password.
+pub(super) fn opening(user: usize, ceremony_type: CeremonyType) -> Result<OpenCeremony, Failure> {
+    let body = OpenCeremony::new(ceremony_type, username(user)?);
+    Ok(OpenCeremony { prior_auth: PriorAuth::Password, ..body })
 }
 
 /// Pairs phones, each of a user of its own.
@@ -123,8 +131,8 @@ impl ConnectedPhones {
             }
             if tokio::time::timeout(STUCK, self.online.changed.notified()).await.is_err() {
                 return Err(Failure::failed(format!(
-                    "{online} phones are connected and {} tries failed; the others do not get \
-                     through (does `ulimit -n` allow so many sockets, for both processes?)",
+                    "{online} phones are connected and {} tries failed (does `ulimit -n` allow so \
+                     many sockets, for both processes?)",
                     self.lost(),
                 )));
             }

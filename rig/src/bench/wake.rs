@@ -12,9 +12,8 @@ use fido_relay_kit::clock::Clock as _;
 use fido_relay_kit::clock::SystemClock;
 use fido_relay_kit::random;
 use fido_relay_kit::tasks::Tasks;
-use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony};
-use fido_relay_proto::life::PriorAuth;
-use fido_relay_proto::{Binding, CeremonyType, DeviceId, Step, UnixMillis};
+use fido_relay_proto::http::{CeremonyView, OpenedCeremony};
+use fido_relay_proto::{CeremonyType, DeviceId, Step, UnixMillis};
 use futures::stream::{self, StreamExt as _};
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -143,7 +142,7 @@ async fn start_sleepers(
             asleep.1.notified().await;
         }
     };
-    let late = |_| Failure::failed("some phones do not get to sleep");
+    let late = |_| Failure::failed("some phones do not fall asleep");
     tokio::time::timeout(ASLEEP_WITHIN, all).await.map_err(late)
 }
 
@@ -171,21 +170,8 @@ async fn floor(server: &RelayUnderTest, sleepers: usize, count: usize) -> Result
 }
 
 async fn open(server: &RelayUnderTest, user: usize) -> Result<OpenedCeremony, Failure> {
-    let body = OpenCeremony {
-        ceremony_type: CeremonyType::Authentication,
-        username: phones::username(user)?,
-        display_name: None,
-        device_id: None,
-        timeout_s: None,
-        binding: Binding::Code,
-        message: None,
-        transaction: None,
-        context: None,
-        client_nonce: None,
-        prior_auth: PriorAuth::Password,
-        show_delivery: true,
-        options: Default::default(),
-    };
+    let mut body = phones::opening(user, CeremonyType::Authentication)?;
+    body.show_delivery = true;
     server.initiator.open(&body, &random::token()).await.map_err(Failure::failed)
 }
 

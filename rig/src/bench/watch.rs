@@ -13,10 +13,9 @@ use fido_relay_kit::clock::Clock as _;
 use fido_relay_kit::clock::SystemClock;
 use fido_relay_kit::random;
 use fido_relay_kit::tasks::Tasks;
-use fido_relay_proto::http::{OpenCeremony, OpenedCeremony};
-use fido_relay_proto::life::PriorAuth;
+use fido_relay_proto::http::OpenedCeremony;
 use fido_relay_proto::webhook::{WebhookBody, WebhookNews};
-use fido_relay_proto::{Binding, CeremonyId, CeremonyType, UnixMillis};
+use fido_relay_proto::{CeremonyId, CeremonyType, UnixMillis};
 use futures::future::{join, try_join_all};
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -72,7 +71,7 @@ fn figures(
 ) -> Result<(&'static str, Latencies, Latencies), Failure> {
     let closed: HashMap<_, _> = known.iter().map(|(id, known)| (*id, known.closed)).collect();
     let since = |(id, answered): &(CeremonyId, UnixMillis)| {
-        let closed = closed.get(id).ok_or_else(|| Failure::failed("nobody heard of an end"))?;
+        let closed = closed.get(id).ok_or_else(|| Failure::failed("no watcher got an outcome"))?;
         Ok(Duration::from_millis(answered.millis_since(*closed)))
     };
     let answered: Vec<_> = answers.iter().map(since).collect::<Result<_, Failure>>()?;
@@ -131,7 +130,7 @@ async fn delivered(
         let mut known = Vec::new();
         while known.len() < ceremonies.len() * EACH {
             let Some((here, WebhookBody { news, timestamp })) = endpoints.next().await else {
-                return Err(Failure::failed("the endpoints are gone"));
+                return Err(Failure::failed("the webhook endpoints stopped"));
             };
             if let WebhookNews::CeremonyClosed { id, .. } = news {
                 known.push((id, OutcomeSeen::at(here, Some(&timestamp))?));
@@ -168,20 +167,7 @@ async fn cancel_all(
 }
 
 async fn open(server: &RelayUnderTest, user: usize) -> Result<OpenedCeremony, Failure> {
-    let body = OpenCeremony {
-        ceremony_type: CeremonyType::Authentication,
-        username: phones::username(user)?,
-        display_name: None,
-        device_id: None,
-        timeout_s: Some(600),
-        binding: Binding::Code,
-        message: None,
-        transaction: None,
-        context: None,
-        client_nonce: None,
-        prior_auth: PriorAuth::Password,
-        show_delivery: false,
-        options: Default::default(),
-    };
+    let mut body = phones::opening(user, CeremonyType::Authentication)?;
+    body.timeout_s = Some(600);
     server.initiator.open(&body, &random::token()).await.map_err(Failure::failed)
 }

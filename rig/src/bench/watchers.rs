@@ -40,7 +40,7 @@ impl OutcomeSeen {
     /// An outcome seen at `here`, with the time of `closed` (RFC 3339).
     pub(super) fn at(here: UnixMillis, closed: Option<&str>) -> Result<Self, Failure> {
         let closed = closed.and_then(parse_timestamp);
-        let closed = closed.ok_or_else(|| Failure::failed("an end came without its time"))?;
+        let closed = closed.ok_or_else(|| Failure::failed("an outcome has no time"))?;
         Ok(Self { here, closed })
     }
 }

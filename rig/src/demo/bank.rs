@@ -14,8 +14,8 @@ use fido_relay_kit::tasks::Tasks;
 use fido_relay_proto::http::{BrowserContext, CeremonyView, OpenCeremony, Status, Transaction};
 use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::{
-    Binding, BrowserSecret, CeremonyId, CeremonyType, ClientId, ClientNonce, DisplayName, Outcome,
-    Phase, Reason, Step, Username,
+    BrowserSecret, CeremonyId, CeremonyType, ClientId, ClientNonce, DisplayName, Outcome, Phase,
+    Reason, Step, Username,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
@@ -143,22 +143,15 @@ impl Bank {
         let ceremony_type = action.ceremony_type();
         let client_nonce = random::token();
         let prior_auth = if session.is_some() { PriorAuth::Session } else { PriorAuth::None };
-        let shows_delivery = prior_auth != PriorAuth::None;
         let transaction = (action == Action::Approve).then(|| self.account.payment.clone());
         let body = OpenCeremony {
-            ceremony_type,
-            username: self.account.username.clone(),
             display_name: Some(self.account.display_name.clone()),
-            device_id: None,
-            timeout_s: None,
-            binding: Binding::Code,
-            message: None,
             transaction: transaction.clone(),
             context: Some(context),
             client_nonce: ClientNonce::new(&client_nonce).ok(),
             prior_auth,
-            show_delivery: shows_delivery,
-            options: Default::default(),
+            show_delivery: prior_auth != PriorAuth::None,
+            ..OpenCeremony::new(ceremony_type, self.account.username.clone())
         };
         let browser = body.context.as_ref().and_then(|context| context.browser.clone());
         let clicked = self.clock.now();
@@ -200,7 +193,7 @@ impl Bank {
         });
         self.follow(opened.id);
         let rings_in_s = left_s.filter(|_| !is_known);
-        Ok(OpenedForPage { ceremony: opened, rings_in_s, shows_delivery })
+        Ok(OpenedForPage { ceremony: opened, rings_in_s, shows_delivery: body.show_delivery })
     }
 
     /// The ceremony as the page's ticket shows it.
@@ -219,7 +212,7 @@ impl Bank {
     }
 
     /// The proven outcome, read with the bank's own key: a page's "succeeded" means nothing to a bank.
-    /// `session` is that of the browser that asks.
+    /// `session` belongs to the requesting browser.
     ///
     /// # Errors
     /// [`BankError`].

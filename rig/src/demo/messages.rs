@@ -35,14 +35,14 @@ pub fn of(ceremony_type: CeremonyType, outcome: Outcome, reason: Option<Reason>)
         Outcome::Denied => match reason {
             Some(Reason::NotMe) => message(
                 "Reported on your phone",
-                "Somebody answered “That was not me” on the phone. Nothing was done.",
+                "“That was not me” was answered on the phone. Nothing was done.",
                 "If it was you, start again: this page then says when the phone rings again. If it \
                  was not you who started this, close the page and call the bank.",
             ),
             Some(_) | None => message(
                 "Declined on your phone",
-                "Somebody answered “No” on the phone. Nothing was done.",
-                "If that was a slip, start again.",
+                "“No” was answered on the phone. Nothing was done.",
+                "If that was a mistake, start again.",
             ),
         },
         Outcome::Rejected | Outcome::Failed
@@ -51,24 +51,24 @@ pub fn of(ceremony_type: CeremonyType, outcome: Outcome, reason: Option<Reason>)
             message(
                 "This card is registered already",
                 "Nothing was changed: the card signs you in as before.",
-                "Use it to sign in, or register another card beside it.",
+                "Use it to sign in, or register another card.",
             )
         }
         Outcome::Rejected if registers => message(
             "The card was not accepted",
             "Your card answered, but the answer did not pass the check. Nothing was registered.",
-            "Repeat with the same card: it may hold a key that nobody knows. Or take another card.",
+            "Repeat with the same card, which may hold an unused key now, or take another card.",
         ),
         Outcome::Rejected => message(
             "The card was not accepted",
-            "Your card answered, but the answer did not fit what is registered for you.",
+            "Your card answered, but it is not the card that is registered for you.",
             "Use the card that you registered here, and start again.",
         ),
         Outcome::Failed => failure(ceremony_type, reason),
         Outcome::Expired => message(
             "Time ran out",
-            "Nobody finished this on the phone in time. Nothing was done.",
-            "Have the phone and the card at hand, and start again.",
+            "This was not finished on the phone in time. Nothing was done.",
+            "Take the phone and the card, and start again.",
         ),
         Outcome::Cancelled => {
             message("Cancelled", "You stopped this before it was finished. Nothing was done.", "")
@@ -115,7 +115,7 @@ pub fn unproven() -> UserMessage {
         "Not confirmed",
         "The relay reports a success, but its signed result did not pass the bank's check. \
          We treat it as not approved.",
-        "Start again; if this comes back, the bank has to look into it.",
+        "Start again; if it happens again, tell the bank.",
     )
 }
 
@@ -140,8 +140,8 @@ fn failure(ceremony_type: CeremonyType, reason: Option<Reason>) -> UserMessage {
     match reason {
         Some(Reason::WrongCode) => message(
             "The code was wrong",
-            "The code was typed wrongly three times, so it is void now.",
-            "Start again and type the new code. The bank never asks you to read it to anybody.",
+            "The code was wrong three times, so it is void now.",
+            "Start again and type the new code. The bank never asks you to read it to anyone.",
         ),
         Some(
             Reason::UpstreamRejected
@@ -152,7 +152,7 @@ fn failure(ceremony_type: CeremonyType, reason: Option<Reason>) -> UserMessage {
             | Reason::Interrupted,
         ) => message(
             "That did not work",
-            "The service that checks cards could not take part.",
+            "The service that verifies cards did not work.",
             "Try again shortly.",
         ),
         Some(reason) if reason.is_about_card() => message(
@@ -164,9 +164,9 @@ fn failure(ceremony_type: CeremonyType, reason: Option<Reason>) -> UserMessage {
                  for you. Nothing was done."
             },
             if registers {
-                "Your phone tells what it was; then repeat with the same card."
+                "Your phone shows the reason; then repeat with the same card."
             } else {
-                "Your phone tells what it was. If you have not registered a card yet, do that \
+                "Your phone shows the reason. If you have not registered a card yet, do that \
                  first; then start again."
             },
         ),

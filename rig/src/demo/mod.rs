@@ -50,23 +50,23 @@ const THREADS_LIMIT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy, Debug, clap::Args)]
 #[command(after_help = "Examples:
-  fido-relay demo                           three ceremonies, told step by step
-  fido-relay demo --keep --port 8090        then the page, for a browser on this machine
-  fido-relay demo --keep --ask-code         you type the code, or say no
+  fido-relay demo                           three ceremonies, step by step
+  fido-relay demo --keep --port 8090        then keep the page for a browser on this machine
+  fido-relay demo --keep --ask-code         type the code yourself, or decline
 
-Ctrl-C or SIGTERM ends it and removes its temporary directory; a second one does so without waiting
-for what is under way.
+Ctrl-C or SIGTERM ends it and removes its temporary directory; a second one does
+not wait for running work.
 
-Exit codes: 0 all three succeeded and their signed results were verified, 1 not so, 128 and the
-number of the signal if one came before that.")]
+Exit codes: 0 all three succeeded and their signed results were verified, 1 otherwise, 128
+plus the signal number if a signal ended it.")]
 pub struct DemoArguments {
     /// Leave everything running for a browser until Ctrl-C
     #[arg(long)]
     keep: bool,
-    /// With --keep: ask for the code in this terminal instead of taking it off the page
+    /// With --keep: ask for the code in this terminal instead of reading it from the page
     #[arg(long, requires = "keep")]
     ask_code: bool,
-    /// The page's port on 127.0.0.1; 0 takes any that is free
+    /// The page's port on 127.0.0.1; 0 chooses a free one
     #[arg(long, default_value_t = 0)]
     port: u16,
 }
@@ -78,7 +78,7 @@ pub struct DemoArguments {
 pub fn run(arguments: DemoArguments, host: &dyn RelayHost) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(Failure::failed)?;
     let (done, scratch) = runtime.block_on(async {
-        // First, so that no signal leaves the directory behind.
+        // First, so that no signal leaves the directory undeleted.
         let mut signals = Signals::new().map_err(Failure::failed)?;
         let scratch = Scratch::create().map_err(no_scratch)?;
         Ok::<_, Failure>((play(arguments, host, scratch.path(), &mut signals).await, scratch))
@@ -92,8 +92,8 @@ pub fn run(arguments: DemoArguments, host: &dyn RelayHost) -> Result<(), Failure
 fn no_scratch(error: std::io::Error) -> Failure {
     let parent = std::env::temp_dir();
     Failure::failed(format!(
-        "no temporary directory can be made in {}: {error}. To go on, set TMPDIR to a directory \
-         that you may write to",
+        "no temporary directory can be created in {}: {error}. To go on, set TMPDIR to a writable \
+         directory",
         parent.display()
     ))
 }
@@ -134,7 +134,7 @@ async fn play(
     };
     match proven {
         Ok(3) if in_time => Ok(()),
-        Ok(3) => Err(Failure::failed("something did not end in time")),
+        Ok(3) => Err(Failure::failed("the demo did not stop in time")),
         Ok(proven) => Err(Failure::failed(format!("{} of 3 did not succeed", 3 - proven))),
         Err(stop) => Err(Failure::stopped(stop)),
     }
@@ -157,8 +157,8 @@ fn invite(demo: &Demo, narrator: &Narrator) {
     );
     if let Some(port) = url.port() {
         narrator.plain(&format!(
-            "  From another machine: ssh -L {port}:127.0.0.1:{port} and the name of this one; then \
-             the same address there."
+            "  From another machine: run ssh -L {port}:127.0.0.1:{port} with this machine's name, \
+             then open the same address there."
         ));
     }
 }

@@ -3,7 +3,7 @@
 //! The rule is the relay's (`prompts.not_me_mute_s`): a report mutes openings without a session, and
 //! those with one only if it was about such an opening; a browser in which the customer has succeeded
 //! before is never muted. The relay does not tell initiators which ceremonies are muted, so a bank
-//! that wants to show it computes it, with the length of the mute from its operator.
+//! that shows it computes it, with a length of the mute that its operator sets.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -126,7 +126,7 @@ impl Keyboard {
         let wrong = if ask.wrong_codes > 0 { "That was not the code. " } else { "" };
         narrator.question(&format!("{wrong}Code, or n (no), or x (this was not me): "));
         let Some(typed) = lines.recv().await else {
-            narrator.plain("            Standard input is closed: nothing can be typed.");
+            narrator.plain("            Standard input is closed: no code can be typed.");
             return Decision::Ignore;
         };
         narrator.answered();

@@ -65,7 +65,6 @@ pub enum BankVerdict {
 #[derive(Clone, Debug)]
 pub enum Settlement {
     Registered,
-    /// In this session.
     SignedIn(SessionToken),
     Paid,
     /// By an earlier approval, in another tab.

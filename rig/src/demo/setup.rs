@@ -51,9 +51,9 @@ pub enum DemoError {
     /// The relay, or the bank's client of it.
     #[error(transparent)]
     Host(#[from] HostError),
-    #[error("the demo's names do not hold: {0}")]
+    #[error("the demo's names are invalid: {0}")]
     Names(#[from] InvalidText),
-    #[error("the relay's address does not hold: {0}")]
+    #[error("the relay's address is invalid: {0}")]
     Address(#[from] url::ParseError),
     #[error("the bank cannot use the relay: {0}")]
     Call(#[from] CallError),
@@ -61,7 +61,7 @@ pub enum DemoError {
     Key(#[from] KeyError),
     #[error("the phone cannot be paired: {0}")]
     Pairing(#[from] PairingError),
-    #[error("the phone is not welcomed by the relay: {0}")]
+    #[error("the relay does not authenticate the phone: {0}")]
     Phone(String),
     #[error("the phone's push service cannot listen on 127.0.0.1: {0}")]
     PushReceiver(#[source] std::io::Error),
@@ -75,8 +75,8 @@ impl DemoError {
     pub fn remedy(&self) -> Option<String> {
         match self {
             Self::Listen(_, error) if error.kind() == ErrorKind::AddrInUse => Some(
-                "stop the program that listens there, or choose another --port (0 takes any that \
-                 is free)"
+                "stop the program that listens there, or choose another --port (0 chooses a free \
+                 one)"
                     .to_owned(),
             ),
             Self::Listen(port, error) if error.kind() == ErrorKind::PermissionDenied => {

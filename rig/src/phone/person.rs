@@ -31,7 +31,6 @@ pub enum Decision {
     HoldCard,
     Decline,
     NotMe,
-    /// Does nothing.
     Ignore,
 }
 

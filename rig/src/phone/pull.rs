@@ -140,7 +140,7 @@ impl PullClient {
         let problem = |kind: &[u8]| kind.starts_with(b"application/problem+json");
         let kind = answer.headers().get(header::CONTENT_TYPE);
         let is_problem = kind.is_none_or(|kind| problem(kind.as_bytes()));
-        // An `error` frame has an error status, and is an answer all the same.
+        // An `error` frame has an error status, and is an answer nevertheless.
         if answer.status().is_success() || !is_problem {
             Ok(answer)
         } else {

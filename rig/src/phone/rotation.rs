@@ -48,7 +48,7 @@ pub(super) struct Rotation {
 }
 
 impl Rotation {
-    /// Rotates to a new key, or to the one of an unsettled rotation.
+    /// Rotates to a new key, or to the key of an unfinished rotation.
     pub(super) async fn begin(&mut self, paired: &mut Paired, roots: &Roots) -> PhoneEvent {
         let next = match self.unsettled.take().map_or_else(DeviceKey::generate, Ok) {
             Ok(next) => next,

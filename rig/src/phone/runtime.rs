@@ -1,5 +1,5 @@
 //! Performs the app's effects: asks the person, uses the card, sets timers, emits events. The same for
-//! a phone on a socket and for one that sleeps; [`super::app`] decides what is done.
+//! a phone on a socket and for one that sleeps; [`super::app`] makes the decisions.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

@@ -151,7 +151,7 @@ impl SleepTask {
         self.runtime.end(stopped).await;
     }
 
-    /// The reason to give up, where trying again is of no use.
+    /// The reason to give up, if a retry cannot help.
     fn stop_reason(&self, end: &AwakeEnd) -> Option<StopReason> {
         match end {
             AwakeEnd::Stopping => Some(StopReason::Requested),

@@ -211,8 +211,8 @@ impl SocketTask {
         self.runtime.end(stopped).await;
     }
 
-    /// Runs one connection from dialling to its end: why it ended, how long it was welcomed, and
-    /// until when the relay wants no other.
+    /// Runs one connection from dialling to its end: why it ended, how long it was authenticated,
+    /// and the earliest time of the next.
     async fn run_connection(&mut self) -> (ConnectionEnd, Duration, Option<Instant>) {
         let connecting =
             tokio::time::timeout(CONNECT_LIMIT, connect(&self.runtime.roots, &self.runtime.paired));

@@ -187,14 +187,14 @@ impl Socket {
     /// Sends a frame of the protocol.
     ///
     /// # Errors
-    /// [`SocketEnd`] if the socket is gone.
+    /// [`SocketEnd`] if the socket has ended.
     pub async fn send(&mut self, frame: &DeviceFrame) -> Result<(), SocketEnd> {
         self.send_text(frame.encode()).await
     }
 
     ///
     /// # Errors
-    /// [`SocketEnd`] if the socket is gone.
+    /// [`SocketEnd`] if the socket has ended.
     pub async fn send_text(&mut self, text: impl Into<String>) -> Result<(), SocketEnd> {
         self.write(Message::text(text.into())).await
     }
@@ -265,7 +265,7 @@ impl Socket {
     /// Signs the nonce of a `hello` or `reauth` of this socket.
     ///
     /// # Errors
-    /// [`SocketEnd`] if the key fails or the socket is gone.
+    /// [`SocketEnd`] if the key fails or the socket has ended.
     pub async fn prove(
         &mut self,
         key: &DeviceKey,

@@ -17,21 +17,21 @@ const MOMENTS: [(&str, DropAt); 9] = [
     ("closed", DropAt::Closed),
 ];
 
-/// What shall go wrong.
+/// The faults to simulate.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Faults")]
 pub(super) struct FaultArgs {
-    /// Say no to everything
+    /// Decline everything
     #[arg(long, conflicts_with = "not_me")]
     decline: bool,
     /// Say "that was not me" to everything
     #[arg(long)]
     not_me: bool,
-    /// Type so many wrong codes before the right one
+    /// Type this many wrong codes before the right one
     #[arg(long, value_name = "N", default_value_t = 0)]
     wrong_codes: u8,
-    /// Let the card fail with this number (600-617) before it works; 600 is a lost tag, 602 no
-    /// credential, 608 a wrong PIN. May be given several times
+    /// Fail the card with this number (600-617) before it works; 600: lost tag, 602: no credential,
+    /// 608: wrong PIN. May be repeated
     #[arg(long, value_name = "NUMBER", value_parser = card_error)]
     card_error: Vec<CardErrorCode>,
     /// Never hold the card to the phone
@@ -40,7 +40,7 @@ pub(super) struct FaultArgs {
     /// Acknowledge nothing
     #[arg(long)]
     withhold_acks: bool,
-    /// Send the answer twice, in the `same` or in `different` bytes
+    /// Send the answer twice, with the `same` or with `different` bytes
     #[arg(long, value_name = "HOW", value_parser = second_answer)]
     answer_twice: Option<SecondAnswer>,
     /// Break the socket once at this moment: offer-received, offer-acked, claim-sent,

@@ -44,51 +44,51 @@ const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 Key and card are kept in the state file: pair once.
 
-At a terminal, type the six digits of a page whether or not the phone asks for them: the relay finds
-what they belong to, and the phone shows who asks before anything is taken up.
+At a terminal, type the six digits of a page even if the phone does not ask: the relay finds their
+ceremony, and the phone shows who asks before it continues.
 
 With --asleep it takes Web Push messages on loopback: for a relay on the same machine that has
 push.webpush.key_file, and push.webpush.allow_loopback_http.
 
-Without --code or --code-from FILE it ends when standard input is closed, after the ceremony that is
-under way.
+Without --code or --code-from FILE it ends when standard input is closed, after the running
+ceremony.
 
 Exit codes: 0 interrupted or standard input closed, or with --once the ceremony succeeded; 1 the
-phone could not do its part; 2 wrong arguments; with --once: 3 the ceremony ended without success,
+phone failed; 2 wrong arguments; with --once: 3 the ceremony ended without success,
 4 its outcome is not known.")]
 pub struct PhoneArguments {
     /// Pair with this link first: fido-relay://pair?relay=…&token=…
     #[arg(long, value_name = "LINK", conflicts_with = "fleet")]
     pair: Option<String>,
-    /// The relay's base URL, in place of the one in the link
+    /// Base URL of the relay [default: that of the link]
     #[arg(long, value_name = "URL")]
     relay: Option<Url>,
-    /// Where the device key and the card are kept
+    /// File of the device key and the card
     #[arg(long, value_name = "FILE", default_value = "phone.json")]
     state: PathBuf,
-    /// What the person calls the phone
+    /// Name of the phone
     #[arg(long, default_value = "Simulated phone")]
     name: String,
-    /// Type this code when one is asked for, instead of asking in the terminal
+    /// Type this code instead of asking in the terminal
     #[arg(long, value_name = "DIGITS", conflicts_with = "code_from", value_parser = parse_code)]
     code: Option<String>,
-    /// Take codes from a file (its first line, once there is one), or from the lines of standard
-    /// input with -
+    /// Read codes from a file (its first line, once there is one), or with - from the lines of
+    /// standard input
     #[arg(long, value_name = "FILE")]
     code_from: Option<PathBuf>,
     /// End after one ceremony
     #[arg(long)]
     once: bool,
-    /// Hold no socket: sleep until a push wakes the phone, pull, answer by HTTP, and sleep again
+    /// Use no socket: sleep until a push wakes the phone, answer by HTTP, and sleep again
     #[arg(long, conflicts_with = "fleet")]
     asleep: bool,
-    /// Hold this many idle phones instead of one, and count what happens to them
+    /// Run this many idle phones instead of one, and count their events
     #[arg(long, value_name = "N", requires = "pairings")]
     fleet: Option<usize>,
     /// The pairing links of the fleet, one a line
     #[arg(long, value_name = "FILE", requires = "fleet")]
     pairings: Option<PathBuf>,
-    /// How many of a hundred of the fleet sleep until they are woken, instead of holding a socket
+    /// Percentage of the fleet that sleeps until woken, instead of holding a socket
     #[arg(long, value_name = "PERCENT", requires = "fleet", default_value_t = 0,
         value_parser = clap::value_parser!(u8).range(0..=100))]
     asleep_share: u8,

@@ -68,7 +68,7 @@ impl Screen {
 pub(super) struct Countdown(Arc<Screen>);
 
 impl Countdown {
-    /// Updates the number in place and keeps what is typed behind it.
+    /// Updates the number in place and keeps the typed text after it.
     pub(super) fn show(&self, left: u64) {
         if self.0.terminal {
             self.0.with(|state| {

@@ -37,8 +37,9 @@ pub(super) fn not_understood(code_length: u8) -> String {
 }
 
 /// The reply to such a line without a prompt.
-pub(super) const NO_PROMPT: &str = "Not understood. Nothing asks now: type the 6 digits that a page \
-shows, or x if you did not ask for the prompts that were held back.";
+pub(super) const NO_PROMPT: &str = "Not understood. No prompt is open: type the 6 digits that a \
+                                    page shows, or x if you did not cause the prompts that were \
+                                    held back.";
 
 /// The prompt of an event, unless it repeats a known one.
 pub(super) fn prompt(event: &PhoneEvent) -> Option<String> {
@@ -101,7 +102,7 @@ fn offer(offer: &Offer, left: Option<u64>) -> String {
             if preview.known_browser {
                 "you have signed in with this browser before"
             } else {
-                "you are not known to have used this browser before"
+                "you have not signed in with this browser before"
             },
         );
     }
@@ -123,7 +124,7 @@ pub(super) fn advice(reason: &str) -> &'static str {
         "pin_not_set" => " Set a PIN in the bank's app first.",
         "already_registered" => " This card is registered already: use it to sign in.",
         "clone_suspected" => " Call the bank before this card is used again.",
-        "card_limit" => " Have a card removed that is no longer used.",
+        "card_limit" => " Remove a card that is no longer used.",
         _ => "",
     }
 }
@@ -133,9 +134,9 @@ fn refusal_advice(code: FrameErrorCode) -> &'static str {
     match code {
         FrameErrorCode::OtherDevice => " Type it on that one.",
         FrameErrorCode::CodeAmbiguous => " Start again at the page: it will show another code.",
-        FrameErrorCode::TooManyCodes => " Another phone of yours still takes codes.",
+        FrameErrorCode::TooManyCodes => " Another phone of yours still accepts codes.",
         FrameErrorCode::DeviceLocked => {
-            " Have the operator unlock it (fido-relay user unlock), or pair this phone anew."
+            " Have the operator unlock it (fido-relay user unlock), or pair this phone again."
         }
         FrameErrorCode::InvalidFrame
         | FrameErrorCode::UnknownType
@@ -219,10 +220,10 @@ pub(super) fn event(event: &PhoneEvent) -> Option<String> {
                     ));
                 }
                 NoticeEvent::PushRemoved => {
-                    return Some("Notice: the push address is no longer known.".to_owned());
+                    return Some("Notice: the push address was rejected.".to_owned());
                 }
                 NoticeEvent::PromptsUnlocked => {
-                    return Some("Notice: pauses between prompts were lifted.".to_owned());
+                    return Some("Notice: the prompt limits were lifted.".to_owned());
                 }
             };
             format!("Notice: {name} ({id}) {what}, {} s ago.", notice.ago_s)

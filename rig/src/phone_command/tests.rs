@@ -220,7 +220,7 @@ fn a_preview_says_how_it_was_found_and_warns_after_not_me() {
     let expected = "
   Browser    Firefox, address 203.0.113.7
   Found by   the code that you typed; it rang on no phone
-  Known      you are not known to have used this browser before
+  Known      you have not signed in with this browser before
   Time left  118 s
   You said \"not me\" a short while ago: if you did not just open this page yourself, press x.
 Did you open this page yourself, to do this? [Enter = yes, n = no, x = this was not me]";

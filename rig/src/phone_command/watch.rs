@@ -25,8 +25,8 @@ const NOT_KNOWN: u8 = 4;
 /// How long a connected phone has no prompt before a hint is printed, once.
 pub(super) const HINT_AFTER: Duration = Duration::from_secs(20);
 
-pub(super) const HINT: &str = "Nothing has come for a while. Should it have? Prompts for another \
-user, another device or through another relay do not show here. And a relay that has prompted a \
+pub(super) const HINT: &str = "No prompt has come for a while. Prompts for another user, another \
+                               device or another relay do not show here. And a relay that has prompted a \
 user often does not ring for some minutes: its log then says \"does not ring\", with the rule and \
 the seconds left. The code of a page counts all the same: at a terminal, type it here. See \"Nothing on the phone?\" in docs/initiators.md.";
 
@@ -61,7 +61,7 @@ impl PhoneMonitor {
                 event = events.recv() => event,
                 () = self.input.closed(open.is_empty()), if !stopping => {
                     self.screen.say(
-                        "Standard input is closed: nothing more can be typed. The phone ends.",
+                        "Standard input is closed, so the phone ends.",
                     );
                     if self.once {
                         let text = "standard input was closed before a ceremony ended";
@@ -181,7 +181,7 @@ fn verdict(outcome: Outcome) -> Result<(), Failure> {
         | Outcome::Failed
         | Outcome::Expired
         | Outcome::Cancelled => ("the ceremony did not succeed", NOT_SUCCEEDED),
-        Outcome::Indeterminate => ("it is not known how the ceremony ended", NOT_KNOWN),
+        Outcome::Indeterminate => ("the outcome of the ceremony is unknown", NOT_KNOWN),
     };
     Err(Failure { text: text.to_owned(), exit_code: code })
 }

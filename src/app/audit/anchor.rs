@@ -26,7 +26,7 @@ pub(super) async fn hand_over(command: &[String], jws: &str) {
     match tokio::time::timeout(LIMIT, hand(program, arguments, jws)).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::error!(%error, program, "audit.anchor failed"),
-        Err(_) => tracing::error!(program, "audit.anchor did not end in time"),
+        Err(_) => tracing::error!(program, "audit.anchor timed out"),
     }
 }
 

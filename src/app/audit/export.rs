@@ -244,7 +244,7 @@ impl Export {
         let lines = sums.iter().filter_map(|sum| serde_json::to_string(sum).ok()).map(Line::own);
         let lines: Vec<_> = lines.collect();
         if !lines.is_empty() && !self.write(lines).await {
-            tracing::warn!(sums = sums.len(), "what was refused could not be entered");
+            tracing::warn!(sums = sums.len(), "refusal counts could not be added to the journal");
         }
     }
 
@@ -272,7 +272,7 @@ impl Export {
             match &self.anchor {
                 Some(anchor) if anchor.try_send(jws.clone()).is_err() => {
                     let seq = said.seq;
-                    tracing::warn!(seq, "audit.anchor is too slow: a checkpoint was left out");
+                    tracing::warn!(seq, "audit.anchor is too slow: a checkpoint was skipped");
                 }
                 Some(_) => {}
                 None => anchor::hand_over(&self.settings.anchor, &jws).await,
@@ -353,7 +353,12 @@ impl Export {
         let outlived = match log.outlived(before) {
             Ok(outlived) if outlived.is_empty() => return,
             Ok(outlived) => outlived,
-            Err(error) => return tracing::warn!(%error, "the audit log's age is not known"),
+            Err(error) => {
+                return tracing::warn!(
+                    %error,
+                    "the age of the oldest unexported journal entry is unknown"
+                );
+            }
         };
         // What the cursor names must not be among what goes.
         if !self.checkpoint().await || !self.save_end().await {
@@ -364,7 +369,10 @@ impl Export {
                 Ok(()) => {
                     tracing::info!(file = %path.display(), "audit entries past retention removed")
                 }
-                Err(error) => tracing::warn!(%error, file = %path.display(), "not removed"),
+                Err(error) => tracing::warn!(
+                    %error, file = %path.display(),
+                    "expired audit entries could not be removed"
+                ),
             }
         }
     }

@@ -304,7 +304,7 @@ async fn open(
     let mut first = Vec::new();
     if let Some(torn) = torn {
         let (bytes, sha256) = (torn.bytes, torn.sha256);
-        tracing::warn!(bytes, "the audit log ended within a line: cut off");
+        tracing::warn!(bytes, "the audit log ended in an incomplete line: the line was cut off");
         first.push(json!({ "event": "repaired", "bytes": bytes, "sha256": sha256 }));
     }
     // The cursor as it is, for the revision alone: what it says of the log is kept until the log says
@@ -316,13 +316,22 @@ async fn open(
     if let (Some(cursor), Some(found)) = (&stored, before.flatten()) {
         let Exported { chain, seq, hash, .. } = &cursor.of;
         let found = found.as_str();
-        tracing::error!(found, chain, seq, hash, "the audit log lacks what was written to it");
+        tracing::error!(
+            found,
+            chain,
+            seq,
+            hash,
+            "the audit log lacks entries that were written to it"
+        );
         let before = json!({ "chain": chain, "seq": seq, "hash": hash });
         first.push(json!({ "event": "log_restarted", "found": found, "before": before }));
         log.go_on_at(next);
     } else if is_beyond {
         let position = log.position().unwrap_or_default().to_string();
-        tracing::error!(position, "the store was put back: the audit log holds more than it had");
+        tracing::error!(
+            position,
+            "an older store was restored: the audit log has entries that the store lacks"
+        );
         first.push(json!({ "event": "store_put_back", "position_before": position }));
         next = EntryPosition::behind(Position(head.0));
         log.go_on_at(next);

@@ -282,7 +282,10 @@ impl Ceremonies {
                 }
                 match ceremonies.commit_event(&key, None).await {
                     Err(AdvanceError::Unavailable(error)) if waited.is_some() => {
-                        tracing::warn!(ceremony = %key.id, error, "steps are not stored yet");
+                        tracing::warn!(
+                            ceremony = %key.id, error,
+                            "pending steps could not be stored, trying again"
+                        );
                         pause = PENDING_AGAIN;
                     }
                     Ok(_) | Err(_) => return,

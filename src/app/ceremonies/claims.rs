@@ -194,7 +194,10 @@ impl Ceremonies {
                     let batch = devices::put(Batch::new(), &device, revision)?;
                     // The row goes on if it is lost: the next right code ends it.
                     if let Err(error) = self.commit_noted(batch).await {
-                        tracing::warn!(device = %device.id, %error, "a right code was not noted");
+                        tracing::warn!(
+                            device = %device.id, %error,
+                            "a right code could not be stored"
+                        );
                     }
                 }
                 Ok(ClaimOutcome::Claimed)
@@ -248,7 +251,10 @@ impl Ceremonies {
                 Err(error) => return Err(error.into()),
             }
             if is_blocked {
-                tracing::warn!(device = %identity.device, "no more codes of this device are taken");
+                tracing::warn!(
+                    device = %identity.device,
+                    "codes of this device are no longer accepted"
+                );
             }
             let Some(ceremony) = named else {
                 let left = device.tries.left_today(policy, now);

@@ -98,6 +98,6 @@ fn log_end(ceremony: &Ceremony) {
         ceremony_type = %WireName(ceremony.request.ceremony_type),
         outcome = %WireName(closed.outcome),
         reason = closed.reason.map(Reason::code),
-        "closed",
+        "ceremony closed",
     );
 }

@@ -63,7 +63,10 @@ impl Ceremonies {
                     let verdict = ceremonies.judge(&ceremony).await.verdict;
                     fault_point::reached(Point::UpstreamAnswered);
                     if verdict == Verdict::Unknown {
-                        tracing::error!(ceremony = %key.id, "a completion's answer was not learnt");
+                        tracing::error!(
+                            ceremony = %key.id,
+                            "a completion call has no known result"
+                        );
                     }
                     ceremonies.report(&key, Event::Completed { attempt, verdict }).await;
                 });
@@ -75,7 +78,7 @@ impl Ceremonies {
     pub(super) async fn judge(&self, ceremony: &Ceremony) -> Completion {
         let key = CeremonyKey::from(ceremony);
         let State::Verifying { challenge, answer, .. } = &ceremony.state else {
-            tracing::error!(ceremony = %key.id, "a completion without an answer");
+            tracing::error!(ceremony = %key.id, "a completion call ended without an answer");
             return Verdict::NotAsked.into();
         };
         let Some(session) = self.decrypt_session(&key, &challenge.session) else {
@@ -97,7 +100,10 @@ impl Ceremonies {
                 Event::Begun { attempt, begun: Box::new(begun) }
             }
             Err(error) => {
-                tracing::error!(ceremony = %key.id, %error, "a session could not be sealed");
+                tracing::error!(
+                    ceremony = %key.id, %error,
+                    "a FIDO2 session could not be encrypted"
+                );
                 Event::BeginFailed { attempt, reason: Reason::UpstreamUnavailable }
             }
         }
@@ -111,7 +117,7 @@ impl Ceremonies {
         let opened = self.dependencies().encryptor.open(&key.to_string(), &session.0);
         let session = opened.ok().and_then(|bytes| String::from_utf8(bytes).ok());
         if session.is_none() {
-            tracing::error!(ceremony = %key.id, "a stored session does not open");
+            tracing::error!(ceremony = %key.id, "a stored FIDO2 session cannot be decrypted");
         }
         session.map(UpstreamSession)
     }
@@ -144,7 +150,7 @@ impl Ceremonies {
         let mut pause = Duration::from_millis(50);
         while let Err(error) = self.advance_here(key, event.clone()).await {
             if matches!(error, AdvanceError::NotFound) || Instant::now() >= give_up {
-                tracing::error!(ceremony = %key.id, %error, "a result was not stored");
+                tracing::error!(ceremony = %key.id, %error, "a result could not be stored");
                 return;
             }
             tokio::time::sleep(pause).await;

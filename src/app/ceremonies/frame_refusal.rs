@@ -52,7 +52,7 @@ impl From<FrameErrorCode> for FrameRefusal {
 
 impl From<StoreError> for FrameRefusal {
     fn from(error: StoreError) -> Self {
-        tracing::warn!(%error, "a frame could not be looked at or stored");
+        tracing::warn!(%error, "a device frame could not be processed");
         FrameErrorCode::Unavailable.into()
     }
 }
@@ -62,7 +62,7 @@ impl From<AdvanceError> for FrameRefusal {
         match error {
             AdvanceError::NotFound => FrameErrorCode::UnknownCeremony.into(),
             AdvanceError::Unavailable(error) => {
-                tracing::warn!(error, "what a device did could not be stored");
+                tracing::warn!(error, "a device's step could not be stored");
                 FrameErrorCode::Unavailable.into()
             }
         }

@@ -24,12 +24,14 @@ mod keyed_mutex;
 mod network;
 mod open;
 mod open_index;
+mod open_request;
 mod prompt_states;
 mod record;
 mod recovery;
 mod slots;
 mod user_agent;
 mod view;
+mod viewer;
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,10 +43,16 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::advance::{AdvanceError, Advanced};
 pub use self::device_identity::DeviceIdentity;
-pub use self::open::{Initiator, OpenError, OpenRequest};
-pub use self::record::CeremonyKey;
+pub use self::open::OpenError;
+#[cfg(any(feature = "rig", test))]
+pub use self::open_request::plain_sign_in;
+pub use self::open_request::{OpenRefusal, OpenRequest, may_open};
+#[cfg(feature = "rig")]
+pub use self::record::store_all;
+pub use self::record::{CeremonyKey, newest_time};
 pub use self::slots::{OpenLimitReached, OpenLimits};
 pub use self::view::{CeremonyEnd, CeremonySnapshot, ProgressEvent, VisibleSteps};
+pub use self::viewer::{ViewRefusal, Viewer, VisibleParts};
 
 pub(crate) use self::claims::ClaimOutcome;
 pub(crate) use self::copies::CeremonyCopy;

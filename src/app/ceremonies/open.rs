@@ -4,22 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fido_relay_proto::http::OpenCeremony;
-use fido_relay_proto::life::PriorAuth;
-use fido_relay_proto::limits::CEREMONY_DEFAULT_S;
-use fido_relay_proto::{
-    AttemptId, CeremonyId, ClientId, PlainText, TenantId, UnixMillis, WireName,
-};
+use fido_relay_proto::{AttemptId, WireName};
 
 use super::copies::CeremonyCopy;
 use super::idempotency::IdempotencyKey;
 use super::slots::SlotGuard;
 use super::{
-    AdvanceError, Ceremonies, CeremonyKey, CeremonySnapshot, OpenLimitReached, user_agent, user_of,
+    AdvanceError, Ceremonies, CeremonyKey, CeremonySnapshot, OpenLimitReached, OpenRequest, user_of,
 };
 use crate::app::RACES;
-use crate::core::ceremony::{Ceremony, Event, Request};
-use crate::core::prompt_limits::{BrowserHash, Lane, PromptDecision};
+use crate::core::ceremony::{Ceremony, Event};
+use crate::core::prompt_limits::PromptDecision;
 use crate::fault_point::{self, Point};
 use crate::ports::{Batch, Revision, StoreError};
 use crate::security::random;
@@ -31,73 +26,6 @@ pub(crate) const DELIVERY_DELAY: Duration = Duration::from_millis(5);
 
 /// From an eviction that was not stored to the next try.
 const EVICTION_PAUSE: Duration = Duration::from_secs(1);
-
-/// A ceremony to be opened.
-#[derive(Debug)]
-pub struct OpenRequest {
-    /// `request.id` is used unless the idempotency key names another.
-    pub request: Request,
-    /// The caller's idempotency key, with the SHA-256 of the request body.
-    pub idempotency: Option<(String, [u8; 32])>,
-}
-
-/// The initiator that opens a ceremony.
-#[derive(Clone, Debug)]
-pub struct Initiator {
-    pub tenant: TenantId,
-    pub id: ClientId,
-    /// Its name, as people see it.
-    pub name: PlainText<64>,
-    /// Whether its `prior_auth` is believed.
-    pub is_believed: bool,
-    /// Whether a code alone finds its ceremonies.
-    pub code_alone: bool,
-}
-
-impl OpenRequest {
-    /// What an initiator's body asks for, as of now. `rp_id` is the tenant's. `browser` is the hash
-    /// of the browser's secret, which itself is not kept.
-    #[must_use]
-    pub fn new(
-        initiator: Initiator,
-        body: OpenCeremony,
-        browser: Option<BrowserHash>,
-        rp_id: String,
-        now: UnixMillis,
-    ) -> Self {
-        let display_name = body.display_name.unwrap_or_else(|| body.username.clone().into());
-        let mut context = body.context;
-        if let Some(context) = &mut context {
-            context.user_agent = context.user_agent.as_deref().and_then(user_agent::reduced);
-            context.browser = None;
-        }
-        let request = Request {
-            id: CeremonyId::from_bytes(random::time_ordered(now)),
-            tenant: initiator.tenant,
-            client_id: initiator.id,
-            client_name: initiator.name,
-            ceremony_type: body.ceremony_type,
-            username: body.username,
-            display_name,
-            device_id: body.device_id,
-            binding: body.binding,
-            message: body.message,
-            transaction: body.transaction,
-            context,
-            client_nonce: body.client_nonce,
-            prior_auth: if initiator.is_believed { body.prior_auth } else { PriorAuth::None },
-            browser,
-            lane: Lane::default(),
-            code_alone: initiator.code_alone,
-            show_delivery: Some(body.show_delivery),
-            rp_id,
-            options: body.options,
-            opened_at: now,
-            deadline: now.plus_secs(body.timeout_s.unwrap_or(CEREMONY_DEFAULT_S)),
-        };
-        Self { request, idempotency: None }
-    }
-}
 
 /// Why nothing was opened.
 #[derive(Debug, thiserror::Error)]
@@ -194,7 +122,7 @@ impl Ceremonies {
             ceremony = %ceremony.request.id,
             client = %ceremony.request.client_id,
             ceremony_type = %WireName(ceremony.request.ceremony_type),
-            "opened",
+            "ceremony opened",
         );
         if let Some(suppression) = admission.suppression {
             self.log_suppressed(&ceremony.request, suppression);
@@ -226,9 +154,17 @@ impl Ceremonies {
             let stopping = ceremonies.dependencies().tasks.stopping();
             loop {
                 match ceremonies.advance_here(&key, Event::Drop).await {
-                    Ok(_) => return tracing::info!(ceremony = %key.id, "dropped: no room left"),
+                    Ok(_) => {
+                        return tracing::info!(
+                            ceremony = %key.id,
+                            "ceremony dropped: the limit of open ceremonies is reached"
+                        );
+                    }
                     Err(AdvanceError::NotFound) => return ceremonies.state.slots.release(key.id),
-                    Err(error) => tracing::warn!(ceremony = %key.id, %error, "not dropped yet"),
+                    Err(error) => tracing::warn!(
+                        ceremony = %key.id, %error,
+                        "a ceremony could not be dropped, trying again"
+                    ),
                 }
                 let pause = tokio::time::sleep(EVICTION_PAUSE);
                 if stopping.run_until_cancelled(pause).await.is_none() {

@@ -76,7 +76,10 @@ impl Ceremonies {
                     ceremonies.dependencies().bus.publish(notice).await;
                 }
                 Ok(false) => {}
-                Err(error) => tracing::warn!(%error, "devices do not hear of held prompts"),
+                Err(error) => tracing::warn!(
+                    %error,
+                    "devices could not be notified of suppressed prompts"
+                ),
             }
         });
     }
@@ -127,7 +130,7 @@ impl Ceremonies {
             let (batch, ()) = self.with_prompt_state(Batch::new(), &user, mute).await?;
             match self.commit_noted(batch.entry(entry.clone())).await {
                 Ok(_) => {
-                    tracing::warn!(device = %by.device, "\"not me\" to prompts that were held back");
+                    tracing::warn!(device = %by.device, "\"not me\" to suppressed prompts");
                     return Ok(());
                 }
                 Err(StoreError::Conflict(_)) => {}

@@ -2,11 +2,14 @@
 
 use std::fmt;
 
-use fido_relay_proto::{CeremonyId, TenantId};
+use fido_relay_proto::{CeremonyId, TenantId, UnixMillis};
 
 use crate::app::devices::UserKey;
+use crate::app::newest_in;
 use crate::core::ceremony::{Ceremony, Request};
-use crate::ports::{Batch, Bucket, Due, DueRule, Duty, Record, Revision, StoreError, records};
+use crate::ports::{
+    Batch, Bucket, Due, DueRule, Duty, Record, Revision, Store, StoreError, records,
+};
 
 /// Where a ceremony is stored: no id without its tenant.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +49,25 @@ pub(super) fn put(
 ) -> Result<Batch, StoreError> {
     let key = CeremonyKey::from(ceremony).to_string();
     records::put(batch, Bucket::Ceremonies, &key, expected, ceremony)
+}
+
+/// Stores new ceremonies in one batch, without what an opening means for anything else.
+///
+/// # Errors
+/// The store's.
+#[cfg(feature = "rig")]
+pub async fn store_all(store: &dyn Store, ceremonies: &[Ceremony]) -> Result<(), StoreError> {
+    let put = |batch, ceremony| put(batch, Revision::ABSENT, ceremony);
+    store.commit(ceremonies.iter().try_fold(Batch::new(), put)?).await.map(drop)
+}
+
+/// The latest time in any stored ceremony.
+///
+/// # Errors
+/// The store's.
+pub async fn newest_time(store: &dyn Store) -> Result<Option<UnixMillis>, StoreError> {
+    let time = |ceremony: Ceremony| ceremony.history.last().map(|fact| fact.at);
+    newest_in(store, Bucket::Ceremonies, time).await
 }
 
 /// How long a ceremony is kept after its end, in seconds: results can be fetched this long.

@@ -40,7 +40,7 @@ impl Recovery {
             let Some(record) = self.page.pop_front() else {
                 if !self.read_page().await? {
                     if self.open > 0 {
-                        tracing::info!(open = self.open, "took up the ceremonies that were open");
+                        tracing::info!(open = self.open, "open ceremonies taken over");
                     }
                     return None;
                 }
@@ -60,7 +60,7 @@ impl Recovery {
                 }
                 Err(error) => {
                     let id = record.key.rsplit('.').next();
-                    tracing::error!(ceremony = id, %error, "a ceremony was passed over");
+                    tracing::error!(ceremony = id, %error, "a ceremony record could not be read");
                 }
             }
         }
@@ -113,7 +113,7 @@ impl Ceremonies {
     async fn take_up(&self, key: &CeremonyKey) -> bool {
         let stopping = self.dependencies().tasks.stopping().clone();
         while let Err(error) = self.advance(key, Event::Recover { by: self.state.node }).await {
-            tracing::error!(ceremony = %key.id, %error, "an open ceremony was not taken up");
+            tracing::error!(ceremony = %key.id, %error, "an open ceremony could not be taken over");
             let pause = tokio::time::sleep(RECOVERY_PAUSE);
             if matches!(error, AdvanceError::NotFound)
                 || stopping.run_until_cancelled(pause).await.is_none()

@@ -40,12 +40,7 @@ pub(super) fn reduced(header: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use fido_relay_proto::http::OpenCeremony;
-    use fido_relay_proto::{ClientId, PlainText, TenantId, UnixMillis};
-    use serde_json::json;
-
     use super::*;
-    use crate::app::ceremonies::{Initiator, OpenRequest};
 
     /// What browsers send, and what a phone shows of it.
     const ROWS: [(&str, Option<&str>); 16] = [
@@ -112,27 +107,5 @@ mod tests {
                 assert_eq!(reduced(&both).as_deref(), Some(&*both));
             }
         }
-    }
-
-    #[test]
-    fn nothing_else_of_the_header_is_in_what_is_opened() {
-        let header = format!("Chrome on your  own PC\u{202E}. SUPPORT: type {}", "x".repeat(9_000));
-        let body: OpenCeremony = serde_json::from_value(json!({
-            "type": "authentication",
-            "username": "ada",
-            "context": { "user_agent": header },
-        }))
-        .unwrap();
-        let initiator = Initiator {
-            tenant: TenantId::default(),
-            id: ClientId::from_bytes([1; 16]),
-            name: PlainText::new("Example Bank").unwrap(),
-            is_believed: true,
-            code_alone: true,
-        };
-        let now = UnixMillis(0);
-        let opened =
-            OpenRequest::new(initiator, body, None, "bank.example".to_owned(), now).request;
-        assert_eq!(opened.context.unwrap().user_agent.as_deref(), Some("Chrome"));
     }
 }

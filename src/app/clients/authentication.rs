@@ -97,6 +97,19 @@ impl Clients {
         Ok(found.map(|(client, _)| client))
     }
 
+    /// Whether a page of this origin, as the browser named it, is one of the client's.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn has_page(
+        &self,
+        tenant: &TenantId,
+        id: ClientId,
+        origin: &str,
+    ) -> Result<bool, StoreError> {
+        Ok(self.find(tenant, id).await?.is_some_and(|client| client.has_page(origin)))
+    }
+
     /// The client of an API key that is live. A record is parsed only if its revision is another
     /// than at the key's last request.
     ///

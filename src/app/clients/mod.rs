@@ -9,14 +9,15 @@ use fido_relay_proto::{ClientId, UnixMillis};
 
 pub use self::authentication::{AssertedClient, Clients, USED_ASSERTIONS};
 pub use self::record::{
-    ApiKey, Client, ClientChange, ClientError, KeyEntry, LIVE_KEYS, NewClient, PUBLIC_KEYS,
+    ApiKey, Client, ClientChange, ClientError, KEY_MAX_S, KeyEntry, LIVE_KEYS, MissingScope,
+    NewClient, PUBLIC_KEYS, key_end,
 };
 pub use crate::security::public_key::{InvalidJwk, PublicKey};
 
 use self::authentication::put_pointer;
 use self::record::record_key;
 use super::{Actor, App, RACES};
-use crate::ports::{Batch, Bucket, Revision, SecurityEventKind, StoreError, records};
+use crate::ports::{Batch, Bucket, Revision, SecurityEventKind, Store, StoreError, records};
 
 /// What a new client signs in with.
 #[derive(Clone, Debug)]
@@ -30,7 +31,7 @@ pub enum Credential {
 /// Makes a client with its first key; an API key is seen this one time.
 ///
 /// # Errors
-/// The store's.
+/// [`ClientError::MayNothing`]; the store's.
 pub async fn create(
     app: &App,
     actor: &Actor,
@@ -38,6 +39,9 @@ pub async fn create(
     bounds: &ClientChange,
     credential: Credential,
 ) -> Result<(ClientId, Option<ApiKey>), ClientError> {
+    if new.scopes.is_empty() || new.bindings.is_empty() {
+        return Err(ClientError::MayNothing);
+    }
     let now = app.clock.now();
     let mut client = Client::new(new, now);
     client.apply(bounds);
@@ -60,7 +64,7 @@ pub async fn create(
     let batch = put(batch, &client, Revision::ABSENT)?;
     let entry = actor.entry(now, SecurityEventKind::ClientMade { client_id });
     app.store.commit(batch.entry(entry)).await?;
-    tracing::info!(client = %client_id, "client made");
+    tracing::info!(client = %client_id, "client created");
     Ok((client_id, key))
 }
 
@@ -79,7 +83,7 @@ pub async fn add_key(
     let key = ApiKey::generate();
     let what = SecurityEventKind::ClientKeyMade { client_id: id };
     change(app, actor, id, what, |client| client.add_key(&key, ends, others_end, now)).await?;
-    tracing::info!(client = %id, "client key made");
+    tracing::info!(client = %id, "client key created");
     Ok(key)
 }
 
@@ -165,6 +169,16 @@ pub async fn remove(app: &App, actor: &Actor, id: ClientId) -> Result<(), Client
         }
     }
     Err(StoreError::too_many_races().into())
+}
+
+/// Clients of an earlier version, whose `prior_auth` is believed without the scope, of all tenants.
+///
+/// # Errors
+/// The store's.
+pub async fn undecided(store: &dyn Store) -> Result<Vec<Client>, StoreError> {
+    let found = store.list(Bucket::Clients, "").await?;
+    let clients = found.iter().filter_map(|(_, stored)| records::parse::<Client>(stored).ok());
+    Ok(clients.filter(|client| !client.knows_prior_auth_scope).collect())
 }
 
 /// Changes a client, with what finds it by the keys that it has afterwards.

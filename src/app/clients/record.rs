@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use fido_relay_proto::http::{ClientView, Scope};
+use fido_relay_proto::webhook::WebhookEvent;
 use fido_relay_proto::{Binding, ClientId, PlainText, TenantId, UnixMillis};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,8 @@ use crate::security::random;
 
 /// What every API key begins with, so that scanners find one that leaked.
 const PREFIX: &str = "rk_";
+/// Longest that a key may be asked to live: ten years, in seconds.
+pub const KEY_MAX_S: u64 = 10 * 365 * 24 * 3600;
 /// Keys of one client that may be live at the same time.
 pub const LIVE_KEYS: usize = 2;
 /// Public keys of one client at the same time: the old and the new one, and some for clusters whose
@@ -39,9 +42,29 @@ pub enum ClientError {
     TooManyPublicKeys,
     #[error("the client has no public key of this kid")]
     NoSuchKid,
+    #[error("a client needs a scope and a binding")]
+    MayNothing,
+    #[error("a key that ends must end within ten years")]
+    KeyTooLong,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+/// When a key ends that is to live this long from now on; without a length it does not end.
+///
+/// # Errors
+/// [`ClientError::KeyTooLong`].
+pub fn key_end(now: UnixMillis, lives_s: Option<u64>) -> Result<Option<UnixMillis>, ClientError> {
+    if lives_s.is_some_and(|lives_s| lives_s > KEY_MAX_S) {
+        return Err(ClientError::KeyTooLong);
+    }
+    Ok(lives_s.map(|lives_s| now.plus_secs(lives_s)))
+}
+
+/// The scope that a client lacks for what it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("needs the scope {}", .0.as_str())]
+pub struct MissingScope(pub Scope);
 
 /// The key of a client's record.
 pub(super) fn record_key(tenant: &TenantId, id: ClientId) -> String {
@@ -106,16 +129,45 @@ impl Client {
         self.scopes.contains(&scope)
     }
 
+    /// # Errors
+    /// Without the scope.
+    pub fn require(&self, scope: Scope) -> Result<(), MissingScope> {
+        if self.has(scope) { Ok(()) } else { Err(MissingScope(scope)) }
+    }
+
+    /// Whether it may have webhooks for these events: those about every user's devices and cards
+    /// need the scope that lists them.
+    ///
+    /// # Errors
+    /// Without the scope.
+    pub fn may_hear(&self, events: &[WebhookEvent]) -> Result<(), MissingScope> {
+        events.iter().try_for_each(|event| match event {
+            WebhookEvent::DevicePaired | WebhookEvent::DeviceRevoked => {
+                self.require(Scope::DevicePair)
+            }
+            WebhookEvent::CardRegistered
+            | WebhookEvent::CardRemoved
+            | WebhookEvent::CardCloneSuspected => self.require(Scope::CardRead),
+            WebhookEvent::CeremonyClosed | WebhookEvent::UserNotMe => Ok(()),
+        })
+    }
+
+    /// The scopes of an access token: those that are asked for, separated by spaces, or all that it
+    /// has; none: it does not have all of them.
+    #[must_use]
+    pub fn granted(&self, asked: Option<&str>) -> Option<Vec<Scope>> {
+        let Some(asked) = asked else { return Some(self.scopes.clone()) };
+        let mut asked: Vec<Scope> =
+            asked.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
+        asked.sort_unstable();
+        asked.dedup();
+        asked.iter().all(|scope| self.has(*scope)).then_some(asked)
+    }
+
     /// Whether its word on how it knew a user is believed.
     #[must_use]
     pub fn is_believed(&self) -> bool {
         self.has(Scope::PriorAuthAssert) || !self.knows_prior_auth_scope
-    }
-
-    /// Whether the client may use a binding.
-    #[must_use]
-    pub fn may_bind(&self, binding: Binding) -> bool {
-        self.bindings.contains(&binding)
     }
 
     /// Whether the client may call from this address. A request without one, which no listener
@@ -128,9 +180,8 @@ impl Client {
         self.allow_from.is_empty() || self.allow_from.iter().any(|net| net.contains(&address))
     }
 
-    /// Whether a page of this origin, as the browser named it, is one of the client's.
     #[must_use]
-    pub fn has_page(&self, origin: &str) -> bool {
+    pub(super) fn has_page(&self, origin: &str) -> bool {
         self.page_origins.iter().any(|listed| listed.as_str() == origin)
     }
 

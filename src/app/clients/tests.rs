@@ -86,7 +86,7 @@ async fn a_key_opens_for_its_client_with_its_scopes() {
     assert_eq!((found.id, &found.tenant), (client.id, &client.tenant));
     assert_eq!(found.scopes, [Scope::CeremonyAuth, Scope::CeremonyRead]);
     assert!(found.has(Scope::CeremonyAuth) && !found.has(Scope::CeremonyReg));
-    assert!(found.may_bind(Binding::Code) && !found.may_bind(Binding::None));
+    assert_eq!(found.bindings, [Binding::Code]);
     assert_eq!(found.view().client_id, client.id);
 }
 

@@ -1,6 +1,7 @@
 //! The paired phones: what changes them, each time together with what their user's other devices
 //! hear of it and with the entry of the journal. Which of them hold a socket is the relay's business.
 
+mod authentication;
 mod push;
 mod record;
 
@@ -8,9 +9,11 @@ use fido_relay_proto::device::{KeyClaims, NoticeEvent};
 use fido_relay_proto::http::RotateDeviceKey;
 use fido_relay_proto::{DeviceId, NoticeId, PlainText, TenantId, UnixMillis, Username, WireName};
 
+pub use self::authentication::{Unproven, authenticate};
 pub use self::push::{SetPushError, forget_push, set_push};
 pub use self::record::{
-    Device, DeviceNotice, Rotated, TOLD_FOR_S, UserKey, find, load, notices_of_user, of_user, put,
+    Device, DeviceNotice, Rotated, TOLD_FOR_S, UserKey, find, load, newest_time, notices_of_user,
+    of_user, put,
 };
 
 use self::record::{Listed, notice_id};
@@ -122,6 +125,14 @@ pub async fn notify_suppressed(
     Err(StoreError::too_many_races())
 }
 
+/// Whether a device is paired and not revoked.
+///
+/// # Errors
+/// The store's.
+pub async fn is_paired(app: &App, tenant: &TenantId, id: DeviceId) -> Result<bool, StoreError> {
+    Ok(load(&*app.store, tenant, id).await?.is_some())
+}
+
 /// A user's devices, oldest first.
 ///
 /// # Errors
@@ -162,7 +173,7 @@ pub async fn rename(
         let event = SecurityEvent::new(by.tenant.clone(), app.clock.now(), what);
         let batch = put(Batch::new(), &device, revision)?.entry(event.entry());
         if app.commit(batch).await? {
-            tracing::info!(device = %id, "renamed");
+            tracing::info!(device = %id, "device renamed");
             return Ok(Some(device));
         }
     }
@@ -216,7 +227,7 @@ pub async fn rotate_key(
         let what = SecurityEventKind::DeviceKeyRotated { device_id, username: username.clone() };
         let batch = batch.entry(SecurityEvent::new(tenant.clone(), now, what).entry());
         if app.commit(batch).await? {
-            tracing::info!(device = %device.id, "key rotated");
+            tracing::info!(device = %device.id, "device key rotated");
             app.bus.publish(Notice::Rekeyed(device.id)).await;
             app.bus.publish(Notice::News(tenant.clone(), username)).await;
             return Ok(Some(device));
@@ -277,7 +288,7 @@ async fn revoke_now(app: &App, actor: &Actor, id: DeviceId) -> Result<Device, Re
     app.bus.publish(Notice::Revoked(id)).await;
     let device = revoked?.ok_or(RevokeError::NotFound)?;
     app.bus.publish(Notice::News(tenant.clone(), device.username.clone())).await;
-    tracing::info!(device = %id, "revoked");
+    tracing::info!(device = %id, "device revoked");
     Ok(device)
 }
 

@@ -82,7 +82,7 @@ pub async fn set_push(
             (None, None) => batch,
         };
         if app.commit(batch).await? {
-            tracing::info!(device = %id, removed = target.is_none(), "its push address was set");
+            tracing::info!(device = %id, removed = target.is_none(), "push address changed");
             return Ok(());
         }
     }

@@ -11,6 +11,7 @@ use fido_relay_proto::{
 };
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::app::newest_in;
 use crate::core::prompt_limits::{CodeAttempts, SuppressedPrompts};
 use crate::ports::{Batch, Bucket, Record, Revision, Store, StoreError, records};
 use crate::security::random;
@@ -31,7 +32,7 @@ pub struct Device {
     pub username: Username,
     /// The device key's public half.
     pub jwk: P256Jwk,
-    /// What the person calls it.
+    /// The person's name of the device.
     pub name: Option<PlainText<64>>,
     /// Its operating system.
     pub platform: Platform,
@@ -84,7 +85,7 @@ pub struct DeviceNotice {
     pub device: Option<DeviceId>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub card: Option<CardId>,
-    /// What the person called the device.
+    /// The person's name of the device.
     pub name: Option<PlainText<64>>,
     /// The device's operating system.
     pub platform: Option<Platform>,
@@ -239,6 +240,15 @@ pub async fn find(
 ) -> Result<Option<(Device, Revision)>, StoreError> {
     let found = records::load::<Device>(store, Bucket::Devices, &key(tenant, id)).await?;
     Ok(found.filter(|(device, _)| device.revoked_at.is_none()))
+}
+
+/// The latest time in any stored device.
+///
+/// # Errors
+/// The store's.
+pub async fn newest_time(store: &dyn Store) -> Result<Option<UnixMillis>, StoreError> {
+    let time = |device: Device| device.revoked_at.max(Some(device.paired_at));
+    newest_in(store, Bucket::Devices, time).await
 }
 
 /// What belongs to a user, to be changed in a batch.

@@ -114,7 +114,10 @@ pub(super) async fn give_up(
     delivery.die(failure, now);
     let (failure, status) = (delivery.failure, delivery.status);
     let reason = failure.map(WireName).map(tracing::field::display);
-    tracing::warn!(webhook = %key.id, event = %delivery.told.id, reason, status, "a dead letter");
+    tracing::warn!(
+        webhook = %key.id, event = %delivery.told.id, reason, status,
+        "webhook delivery given up"
+    );
     ground.figures.dead();
     settled(outbox::save(&*ground.store, key, revision, &delivery).await)
 }
@@ -145,7 +148,7 @@ async fn try_once(
     let Some(failure) = failure else {
         if let Err(error) = outbox::drop_record(store, &key, id, revision).await {
             // It will arrive once more, with the same id.
-            tracing::warn!(%error, webhook = %key.id, "a delivery could not be noted");
+            tracing::warn!(%error, webhook = %key.id, "a delivery's result could not be stored");
             return Ok(later(now, &delivery));
         }
         ground.figures.delivered();
@@ -187,6 +190,6 @@ async fn disable(ground: &WebhookDependencies, key: &EndpointKey) -> Result<(), 
         Ok::<(), ()>(())
     });
     changed.await?;
-    tracing::warn!(webhook = %key.id, "the endpoint answered 410 and is sent nothing more");
+    tracing::warn!(webhook = %key.id, "the endpoint answered 410: deliveries to it stopped");
     Ok(())
 }

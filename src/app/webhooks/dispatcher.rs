@@ -131,7 +131,7 @@ impl Dispatcher {
                 let delivery: Delivery = match records::parse(stored) {
                     Ok(delivery) => delivery,
                     Err(error) => {
-                        tracing::error!(key, %error, "a delivery was passed over");
+                        tracing::error!(key, %error, "a delivery record could not be read");
                         continue;
                     }
                 };
@@ -145,7 +145,7 @@ impl Dispatcher {
             tokio::task::yield_now().await;
         }
         if taken > 0 {
-            tracing::info!(taken, "took up the webhook deliveries that waited");
+            tracing::info!(taken, "waiting webhook deliveries taken over");
         }
     }
 
@@ -175,7 +175,10 @@ impl Dispatcher {
             self.flights.push(Box::pin(async move {
                 if let Err(error) = overflow(&ground, &endpoint, event).await {
                     // It waits in the outbox for the next start.
-                    tracing::error!(%error, webhook = %endpoint.id, "a delivery was not given up");
+                    tracing::error!(
+                        %error, webhook = %endpoint.id,
+                        "a delivery could not be given up"
+                    );
                 }
                 (endpoint, event, AttemptResult::Nothing)
             }));

@@ -169,7 +169,10 @@ pub(super) async fn listed(
     let readable = found.iter().filter_map(|(key, stored)| match records::parse(stored) {
         Ok(endpoint) => Some((endpoint, stored.revision)),
         Err(error) => {
-            tracing::error!(%error, key, "a webhook endpoint cannot be read: it is told nothing");
+            tracing::error!(
+                %error, key,
+                "a webhook endpoint cannot be read: it gets no deliveries"
+            );
             None
         }
     });

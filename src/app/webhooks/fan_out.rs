@@ -83,7 +83,7 @@ impl FanOut {
     async fn save_cursor(&mut self) {
         let cursor = Cursor { next: self.next, of: () };
         if let Err(error) = self.reader.save_moved(cursor).await {
-            tracing::warn!(%error, "the webhooks' cursor could not be moved");
+            tracing::warn!(%error, "the webhook cursor could not be moved");
         }
     }
 

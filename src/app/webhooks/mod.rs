@@ -93,6 +93,8 @@ pub enum WebhookError {
     /// There is none, or it is another client's.
     #[error("there is no such webhook")]
     NotFound,
+    #[error("there is no such client")]
+    NoClient,
     /// The URL.
     #[error("/url: {0}")]
     Url(#[from] Unsendable),
@@ -189,10 +191,15 @@ impl Webhooks {
         operator: Option<&str>,
     ) -> Result<(Endpoint, Option<String>), WebhookError> {
         let CreateWebhook { url, events, schemes } = order;
+        let (store, owner) = (&*self.ground.store, format!("{tenant}.{client}"));
+        let revision_of_owner = || async {
+            let found = store.load(Bucket::Clients, &owner).await?;
+            Ok::<_, WebhookError>(found.ok_or(WebhookError::NoClient)?.revision)
+        };
+        let mut revision = revision_of_owner().await?;
         let registrar = registrar(operator);
         let url = self.ground.sender.permits(&url, registrar)?;
         let (events, schemes) = (listed_once(events)?, listed_once(schemes)?);
-        let store = &*self.ground.store;
         if endpoint::list(store, tenant, Some(client)).await?.len() >= ENDPOINTS {
             return Err(WebhookError::TooMany);
         }
@@ -219,15 +226,12 @@ impl Webhooks {
         };
         let what = SecurityEventKind::WebhookMade { webhook_id: id, client_id: client };
         // A client that is removed meanwhile leaves no endpoint behind.
-        let owner = format!("{tenant}.{client}");
         let entry = entry(tenant, now, what, operator);
         for _ in 0..endpoint::RACES {
-            let found = store.load(Bucket::Clients, &owner).await?;
-            let revision = found.ok_or(WebhookError::NotFound)?.revision;
             let batch = Batch::new().check(Bucket::Clients, &owner, revision).entry(entry.clone());
             match store.commit(endpoint::put(batch, &endpoint, Revision::ABSENT)?).await {
                 Ok(_) => return Ok((endpoint, secret)),
-                Err(StoreError::Conflict(_)) => {}
+                Err(StoreError::Conflict(_)) => revision = revision_of_owner().await?,
                 Err(error) => return Err(error.into()),
             }
         }

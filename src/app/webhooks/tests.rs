@@ -5,20 +5,18 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use fido_relay_proto::life::PriorAuth;
 use fido_relay_proto::webhook::{DeliveryState, WebhookEvent, WebhookFailure};
-use fido_relay_proto::{
-    AttemptId, Binding, CeremonyId, CeremonyType, DeviceId, Outcome, PlainText,
-};
+use fido_relay_proto::{CeremonyId, DeviceId, Outcome, PlainText};
 use futures::future::BoxFuture;
 use tokio::time::Instant;
 use url::Url;
 
 use super::outbox::Delivery;
 use super::*;
+use crate::app::ceremonies::plain_sign_in;
+use crate::app::clients::{Client, NewClient};
 use crate::backends::embedded::MemoryStore;
-use crate::core::ceremony::{Ceremony, Code, Request};
-use crate::core::prompt_limits::Lane;
+use crate::core::ceremony::Ceremony;
 use crate::journal::Journal;
 use crate::ports::{
     Answered, Bucket, OutgoingRequest, RetryAfter, SecurityEvent, SecurityEventKind, Unsent,
@@ -250,33 +248,14 @@ impl Stage {
     }
 
     fn open(&self, number: u8, client: ClientId) -> Ceremony {
-        let opened_at = self.clock.now();
-        let request = Request {
-            id: CeremonyId::from_bytes([number; 16]),
-            tenant: TenantId::default(),
-            client_id: client,
-            client_name: PlainText::new("Example Bank").unwrap(),
-            ceremony_type: CeremonyType::Authentication,
-            username: PlainText::new("ada").unwrap(),
-            display_name: PlainText::new("Ada").unwrap(),
-            device_id: None,
-            binding: Binding::Code,
-            message: None,
-            transaction: None,
-            context: None,
-            client_nonce: None,
-            prior_auth: PriorAuth::None,
-            browser: None,
-            lane: Lane::default(),
-            code_alone: true,
-            show_delivery: Some(false),
-            rp_id: "bank.example".to_owned(),
-            options: fido_relay_proto::http::UpstreamOptions::default(),
-            opened_at,
-            deadline: opened_at.plus_secs(120),
-        };
-        let attempt = AttemptId::from_bytes([4; 16]);
-        Ceremony::open(request, Code("123456".to_owned()), attempt, None)
+        let (name, now) = (PlainText::new("Example Bank").unwrap(), self.clock.now());
+        let (tenant, scopes, bindings) = (TenantId::default(), Vec::new(), Vec::new());
+        let mut initiator = Client::new(NewClient { tenant, name, scopes, bindings }, now);
+        initiator.id = client;
+        let username = PlainText::new("ada").unwrap();
+        let mut ceremony = plain_sign_in(&initiator, username, "bank.example", now);
+        ceremony.request.id = CeremonyId::from_bytes([number; 16]);
+        ceremony
     }
 
     async fn closes(&self, number: u8) {

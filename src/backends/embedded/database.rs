@@ -161,7 +161,6 @@ impl Database {
         guarded(work).map_err(|error| self.fail(&error))
     }
 
-    /// The writer's transaction.
     pub(super) fn write(&self) -> Result<WriteTransaction, redb::Error> {
         self.with_open(|database| Ok(database.begin_write()?))
     }
@@ -284,8 +283,8 @@ fn open_error(path: PathBuf, error: redb::Error) -> StoreOpenError {
     StoreOpenError::Damaged { path, reason }
 }
 
-/// Whether the error shows that the file's content is not what was written: redb says so, a table
-/// that every opening makes is missing, or a panic has poisoned the library's state.
+/// Whether the error shows that the file's content was changed after it was written: redb says so,
+/// a table that every opening makes is missing, or a panic has poisoned the library's state.
 fn is_damage(error: &redb::Error) -> bool {
     if let redb::Error::Io(source) = error {
         return is_damaged_read(source);

@@ -31,7 +31,7 @@ pub(super) fn migrate(database: &Database, rules: &[DueRule]) -> Result<Meta, re
         let transaction = database.begin_write()?;
         meta.write(&transaction)?;
         transaction.commit()?;
-        tracing::info!(records = moved, "the store of an earlier version was brought up to date");
+        tracing::info!(records = moved, "store of an earlier version migrated");
     }
     Ok(meta)
 }

@@ -243,7 +243,10 @@ impl Writer {
         while let Err(error) = self.log.withdraw() {
             if Instant::now() >= give_up {
                 let why = format!("the fate of a write to its log is unknown: {error}");
-                tracing::error!(%error, "the log cannot be written to, and may hold a refused write");
+                tracing::error!(
+                    %error,
+                    "the log cannot be written, and may contain a refused write"
+                );
                 self.layers.database.fence(why.clone());
                 return Err(StoreError::Fenced(why));
             }
@@ -319,7 +322,7 @@ impl Writer {
         error
     }
 
-    /// Applies the log to the tables, if the disk allows it: the next opening reads what is left.
+    /// Applies the log to the tables, if the disk allows it: the next opening reads the rest.
     fn close(self) {
         let Self { layers, mut meta, log, checkpoints, .. } = self;
         if checkpoints.end() && layers.database.fenced().is_none() {

@@ -29,7 +29,7 @@ const RESERVED: [&str; 14] = [
 /// Reads the headers of a file.
 ///
 /// # Errors
-/// What is wrong and in which line, repeating nothing of the file.
+/// A description of the error with its line, which repeats nothing of the file.
 pub(super) fn read(file: &Path) -> Result<HeaderMap, String> {
     parse(&std::fs::read(file).map_err(|error| error.to_string())?)
 }

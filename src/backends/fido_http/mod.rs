@@ -236,7 +236,10 @@ impl FidoHttp {
                         approval.evidence = Some(Box::default());
                     }
                     if !matches!(verdict, Verdict::Approved(_)) {
-                        tracing::info!(answer = answer::describe(&response), "not approved");
+                        tracing::info!(
+                            answer = answer::describe(&response),
+                            "completion not approved"
+                        );
                     }
                     return verdict;
                 }

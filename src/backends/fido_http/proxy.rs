@@ -64,7 +64,7 @@ impl FidoHttp {
             Ok(response) => {
                 tracing::warn!(
                     answer = answer::describe(&response),
-                    "the server's answer is invalid"
+                    "the FIDO2 server's answer is invalid"
                 );
                 refusal(502, "the FIDO2 server gave an invalid answer")
             }

@@ -79,7 +79,7 @@ pub struct FidoHttpSettings {
     pub retry_pause: Duration,
     /// Whether verdicts have the evidence that receipts need.
     pub receipts: bool,
-    /// PEM file of authorities that are trusted beside the system's.
+    /// PEM file of authorities that are trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
     pub client_cert: Option<ClientCert>,
     /// File of `Name: value` lines: headers of every call.
@@ -151,7 +151,7 @@ pub enum FidoHttpSettingsError {
         /// The configuration's key of the file, without its table.
         key: &'static str,
         path: PathBuf,
-        /// What is wrong, with nothing of the content.
+        /// The error, which repeats nothing of the content.
         why: String,
     },
     /// No HTTP client could be made; the text says what TLS lacks.

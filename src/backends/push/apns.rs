@@ -19,7 +19,7 @@ use super::settings::{ApnsSettings, PushSettings, PushSettingsError};
 use crate::ports::{Clock, Unpushable, Wake};
 use crate::security::signing_key::PrivateSigningKey;
 
-/// A notification replaces the one before.
+/// A notification replaces the previous one.
 const COLLAPSE_ID: &str = "fido-relay";
 /// Seconds for which a token is used. Apple refuses a token older than an hour, and a new one within
 /// 20 minutes.
@@ -201,7 +201,7 @@ impl ApnsClient {
                     return Err(DeliveryError::Refused(said));
                 }
                 (ApnsDisposition::Gone, reason) => {
-                    tracing::info!(service = "apns", reason, "a push address will never work");
+                    tracing::info!(service = "apns", reason, "a push address is invalid");
                     return Err(DeliveryError::Gone);
                 }
                 (ApnsDisposition::Later, _) => return Err(DeliveryError::Later(asked)),

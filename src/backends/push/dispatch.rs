@@ -137,7 +137,7 @@ impl PushDispatcher {
                 Ok(Ok(())) => return Ok(()),
                 Ok(Err(DeliveryError::Gone)) => return Err(PushFailure::Gone),
                 Ok(Err(DeliveryError::Refused(said))) => {
-                    tracing::warn!(service = self.name, said, "a wake was refused");
+                    tracing::warn!(service = self.name, said, "a push service refused a wake");
                     return Err(PushFailure::Refused);
                 }
                 Ok(Err(DeliveryError::Later(asked) | DeliveryError::Failing(asked))) => asked,
@@ -201,7 +201,7 @@ impl PushDispatcher {
                 if !was_open && breaker.is_open(now) {
                     tracing::warn!(
                         service = self.name,
-                        "a push service fails; calls to it pause for a while"
+                        "a push service fails: calls to it are paused"
                     );
                 }
             }

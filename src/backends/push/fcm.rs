@@ -17,9 +17,9 @@ use super::probe::{ProbeFault, PushProbe};
 use super::settings::{FcmSettings, PushSettings, PushSettingsError};
 use crate::ports::{Clock, Unpushable, Wake};
 
-/// A notification replaces the one before.
+/// A notification replaces the previous one.
 const COLLAPSE_KEY: &str = "fido-relay";
-/// The pause that FCM wants after an exceeded quota if it names none.
+/// The pause after an exceeded quota, if FCM names none.
 const QUOTA_PAUSE: Duration = Duration::from_secs(60);
 /// A registration token of no app, for probes.
 const MADE_UP: &str = "fido-relay-doctor-made-up-token";

@@ -50,7 +50,7 @@ impl ServiceAccount {
     /// Parses a file's content.
     ///
     /// # Errors
-    /// What is wrong, repeating nothing of the file.
+    /// A description of the error that repeats nothing of the file.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
         let file: ServiceAccountJson = serde_json::from_slice(bytes)
             .map_err(|_| "is not the JSON file of a service account".to_owned())?;

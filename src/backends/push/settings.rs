@@ -11,7 +11,7 @@ use super::dispatch::DispatchLimits;
 pub struct PushSettings {
     /// The sentence that a notification shows.
     pub text: String,
-    /// PEM file of certificates that are trusted beside the system's, for `fcm` and `apns`.
+    /// PEM file of certificates that are trusted in addition to the system's, for `fcm` and `apns`.
     pub ca_file: Option<PathBuf>,
     pub webpush: Option<WebPushSettings>,
     pub fcm: Option<FcmSettings>,

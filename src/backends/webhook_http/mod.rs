@@ -43,11 +43,11 @@ const KEEP_FOR: Duration = Duration::from_secs(30);
 pub struct WebhookHttpSettings {
     /// Hosts that initiators may name: a host, or `*.` and a domain.
     pub allowed_hosts: Vec<String>,
-    /// Ports beside 443.
+    /// Ports other than 443.
     pub allowed_ports: Vec<u16>,
     /// Networks that may be connected to although they are not public.
     pub allowed_networks: Vec<IpNet>,
-    /// PEM file of certificates that are trusted beside the system's.
+    /// PEM file of certificates that are trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
     /// Whether endpoints on this machine are allowed, over http, too.
     pub allow_loopback_http: bool,

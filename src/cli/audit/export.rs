@@ -13,7 +13,7 @@ use super::super::{ConfigFile, Failure};
 
 #[derive(Debug, Args)]
 pub(super) struct ExportArguments {
-    /// Directory of the log; without it that of the configuration
+    /// The log's directory [default: that of this configuration]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Entries from this time on (UTC): 2026-11-23, 2026-11-23T10:00 or 2026-11-23T10:00:00Z
@@ -35,7 +35,7 @@ pub(super) struct ExportArguments {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Format {
-    /// The lines as they stand in the log
+    /// The log's lines, unchanged
     Jsonl,
     /// A table with a heading, for spreadsheets
     Csv,

@@ -1,5 +1,5 @@
-//! `fido-relay audit`: verifies and exports the audit log, and verifies receipts. It reads files
-//! alone, so it works beside a running relay and on copies anywhere.
+//! `fido-relay audit`: verifies and exports the audit log, and verifies receipts. It only reads
+//! files, so it also works while a relay runs, and on copies.
 
 mod export;
 pub mod receipt;
@@ -15,7 +15,7 @@ use crate::app::audit::{self, Question, Report};
 use crate::security::jws;
 use crate::security::result_token::JwkSet;
 
-/// Reads files only: of this configuration's relay, or copies of them anywhere.
+/// Reads only files: those of this configuration's relay, or copies.
 #[derive(Debug, Args)]
 pub(super) struct AuditArguments {
     #[command(subcommand)]
@@ -30,11 +30,11 @@ enum AuditCommand {
   fido-relay audit verify --dir /mnt/copy/audit --jwks jwks.json --known checkpoint.jsonl
   fido-relay audit verify 00000000000000004096.jsonl     one segment, its chain alone
 
-jwks.json is a copy of the relay's /.well-known/jwks.json that you keep elsewhere. Without it a forged
+jwks.json is a copy of the relay's /.well-known/jwks.json that is kept elsewhere. Without it a forged
 log verifies. --known is a checkpoint that is kept outside of the machine: without one, lines cut off
 the end are not noticed. Exit code 1 at the first fault.")]
     Verify(Verify),
-    /// Print entries, as they stand or as a table
+    /// Print entries as JSON lines or as CSV
     #[command(after_help = "Examples:
   fido-relay audit export --since 2026-11-01 --until 2026-12-01 > november.jsonl
   fido-relay audit export --user ada@example.com --format csv
@@ -43,13 +43,13 @@ the end are not noticed. Exit code 1 at the first fault.")]
 Times are UTC and compared with when an entry was written; --until is not part of the range. Nothing
 is verified: run audit verify first.")]
     Export(export::ExportArguments),
-    /// Verify a receipt: the relay's signature, the card's, the challenge and the words
+    /// Verify a receipt: both signatures, the challenge and the transaction
     #[command(after_help = "Examples:
   fido-relay audit receipt receipt.jws --jwks jwks.json
   fido-relay audit receipt receipt.jws --jwks jwks.json --transaction payment.json
   fido-relay audit receipt receipt.jws --jwks jwks.json --registration registration.jws
 
-Exit code 0 only if everything that was given holds and the card's signature was verified.")]
+Exit code 0 only if every input verifies, with the card's signature.")]
     Receipt(receipt::ReceiptArguments),
 }
 
@@ -79,15 +79,15 @@ impl VerificationKeys {
 
 #[derive(Debug, Args)]
 struct Verify {
-    /// The log's directory; without it that of this configuration
+    /// The log's directory [default: that of this configuration]
     #[arg(long, value_name = "DIR", conflicts_with = "files")]
     dir: Option<PathBuf>,
-    /// Segments, in their order: a part of a log
+    /// Segments of the log in their order, instead of the whole log
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     #[command(flatten)]
     keys: VerificationKeys,
-    /// A checkpoint that was kept elsewhere (its line, or its signature alone)
+    /// A checkpoint that was kept elsewhere (its whole line, or only its signature)
     #[arg(long, value_name = "FILE")]
     known: Option<PathBuf>,
 }
@@ -129,7 +129,7 @@ fn report_text(report: &Report, question: &Question) -> String {
             ));
             let behind = last.saturating_sub(said.seq + 1);
             if behind > 0 {
-                text.push_str(&format!("Entries behind it that are not signed yet: {behind}.\n"));
+                text.push_str(&format!("Entries after it that are not signed yet: {behind}.\n"));
             }
         }
         (Some(_), None) => text.push_str("There is no checkpoint yet: nothing is signed.\n"),
@@ -147,7 +147,7 @@ fn report_text(report: &Report, question: &Question) -> String {
     }
     if *unfinished > 0 {
         text.push_str(&format!(
-            "{unfinished} bytes behind the last line are being written, or were torn by a crash.\n"
+            "{unfinished} bytes after the last line are being written, or were torn by a crash.\n"
         ));
     }
     text.push_str(&format!("The last entry's hash is {hash}."));

@@ -46,7 +46,7 @@ pub struct VerifiedReceipt {
     pub transaction: TransactionCheck,
 }
 
-/// What was verified of a transaction.
+/// The result of a transaction's verification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransactionCheck {
     /// The ceremony has no transaction.
@@ -99,7 +99,7 @@ pub fn check(
     let shown = card(&receipt, known_key.as_deref())?;
     if shown.registration != (receipt.ceremony_type == CeremonyType::Registration) {
         return Err(ReceiptError::Contradiction(
-            "the card did something else than the receipt says",
+            "the card's answer is of another kind than the receipt says",
         ));
     }
     let challenge = bytes(&shown.challenge)?;
@@ -126,7 +126,7 @@ fn made_by(jws: &str, keys: &JwkSet, receipt: &Receipt) -> Result<Vec<u8>, Recei
     match registration.shown.made {
         Some(made) if same => Ok(made.public_key),
         Some(_) | None => {
-            Err(ReceiptError::Contradiction("the registration is another credential's"))
+            Err(ReceiptError::Contradiction("the registration made another credential"))
         }
     }
 }
@@ -148,7 +148,7 @@ fn card(receipt: &Receipt, known_key: Option<&[u8]>) -> Result<AnswerFacts, Rece
             public_key: known_key.ok_or(ReceiptError::KeyUnknown)?,
         },
         (Some(_) | None, Some(_) | None, Some(_) | None) => {
-            return Err(ReceiptError::Contradiction("the receipt does not hold what a card makes"));
+            return Err(ReceiptError::Contradiction("the receipt's card part is incomplete"));
         }
     };
     let shown = verify_stored(&bytes(&card.client_data_json)?, answer)?;
@@ -171,8 +171,8 @@ fn check_transaction(
             (None, None, CeremonyType::Registration | CeremonyType::Authentication) => {
                 Ok(TransactionCheck::None)
             }
-            (Some(_), _, _) => Err(ReceiptError::Contradiction("the receipt is of no transaction")),
-            (None, _, _) => Err(ReceiptError::Contradiction("an approval has a transaction")),
+            (Some(_), _, _) => Err(ReceiptError::Contradiction("the receipt has no transaction")),
+            (None, _, _) => Err(ReceiptError::Contradiction("an approval without a transaction")),
         };
     };
     if tx_binding == TxBinding::Card {
@@ -183,13 +183,15 @@ fn check_transaction(
             Some(fido_builtin::challenge_over_digest(&nonce, &hash))
         });
         if covered.is_none_or(|covered| covered.as_slice() != challenge) {
-            return Err(ReceiptError::Contradiction("the challenge does not cover the words"));
+            return Err(ReceiptError::Contradiction(
+                "the challenge does not cover the transaction",
+            ));
         }
     }
     let Some(transaction) = transaction else { return Ok(TransactionCheck::NotGiven) };
     let canonical = serde_json_canonicalizer::to_vec(transaction).unwrap_or_default();
     if sha256(&canonical) != *tx_hash {
-        return Err(ReceiptError::Contradiction("these are not the words that were approved"));
+        return Err(ReceiptError::Contradiction("the given transaction is not the approved one"));
     }
     Ok(match tx_binding {
         TxBinding::Card => TransactionCheck::Card,
@@ -202,7 +204,7 @@ fn sha256(bytes: &[u8]) -> String {
 }
 
 fn bytes(text: &str) -> Result<Vec<u8>, ReceiptError> {
-    let malformed = ReceiptError::Contradiction("the receipt holds what is not base64url");
+    let malformed = ReceiptError::Contradiction("a field of the receipt is not base64url");
     URL_SAFE_NO_PAD.decode(text).map_err(|_| malformed)
 }
 
@@ -265,17 +267,17 @@ fn report_text(verified: &VerifiedReceipt) -> String {
     });
     match transaction {
         TransactionCheck::None => {}
-        TransactionCheck::Card => line("the card's signature covers exactly the given words"),
+        TransactionCheck::Card => line("the card's signature covers exactly the given transaction"),
         TransactionCheck::Relay => {
-            line("the given words are the ones, by the relay's signature alone")
+            line("the given transaction is the approved one, by the relay's signature only")
         }
         TransactionCheck::NotGiven => {
-            line("there is a transaction, whose words were NOT given (--transaction)")
+            line("the ceremony has a transaction, which was NOT given (--transaction)")
         }
     }
     text.push_str(
-        "\nNot proven by it: that the name belongs to the person who held the card; what a screen \
-         showed; that whoever approved sat at the browser that asked; the times, which are the \
+        "\nNot proven: that the username belongs to the card holder; what a screen showed; that \
+         the card holder used the browser that opened the ceremony; the times, which are the \
          relay's own; and, if the relay's keys were stolen, everything but the card's signature.",
     );
     text

@@ -33,7 +33,7 @@ enum ClientKeyCommand {
         /// The client's id, as in the list of clients
         id: ClientId,
     },
-    /// Remove a public key; access tokens that it was used for end at once
+    /// Remove a public key; access tokens obtained with it become invalid at once
     Remove {
         /// The client's id, as in the list of clients
         id: ClientId,
@@ -85,6 +85,6 @@ fn print(keys: &[PublicKeyEntry]) {
         answer(&format!("{}  {}  since {}", key.kid, key.alg, key.created_at));
     }
     if keys.is_empty() {
-        answer("The client has no public key: fido-relay client key add ID --jwk FILE");
+        answer("The client has no public key. Add one: fido-relay client key add ID --jwk FILE");
     }
 }

@@ -11,13 +11,13 @@ pub(super) fn check(config: &Config, min_free_mb: u64) -> Vec<Finding> {
         Ok(found) if found.is_dir() => permissions(directory),
         Ok(_) => vec![Finding::wrong(
             "data directory",
-            format!("{} is no directory", directory.display()),
+            format!("{} is not a directory", directory.display()),
             "move it away, or correct data_dir",
         )],
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => vec![can_be_made(directory)],
         Err(error) => vec![Finding::wrong(
             "data directory",
-            format!("{} cannot be looked at: {error}", directory.display()),
+            format!("{} cannot be examined: {error}", directory.display()),
             "run this as the relay's user, or correct data_dir",
         )],
     };
@@ -55,12 +55,12 @@ fn can_be_made(directory: &Path) -> Finding {
     match std::fs::create_dir(&attempt).and_then(|()| std::fs::remove_dir(&attempt)) {
         Ok(()) => Finding::good(
             "data directory",
-            format!("{} is not there yet; the relay makes it", directory.display()),
+            format!("{} does not exist yet; the relay creates it", directory.display()),
         ),
         Err(error) => Finding::wrong(
             "data directory",
-            format!("{} cannot be made: {}: {error}", directory.display(), parent.display()),
-            "make it for the relay's user (mode 0700), or correct data_dir",
+            format!("{} cannot be created: {}: {error}", directory.display(), parent.display()),
+            "create it for the relay's user (mode 0700), or correct data_dir",
         ),
     }
 }
@@ -99,13 +99,13 @@ fn permissions(directory: &Path) -> Vec<Finding> {
     let open = open_modes(directory).into_iter().map(|(path, mode, right)| {
         Finding::wrong(
             "permissions",
-            format!("others can reach {} (mode {mode:04o})", path.display()),
+            format!("other users can access {} (mode {mode:04o})", path.display()),
             format!("chmod {right:o} {}", path.display()),
         )
     });
     let mut findings: Vec<_> = open.collect();
     if findings.is_empty() {
-        let says = format!("{} is this user's alone", directory.display());
+        let says = format!("only this user can access {}", directory.display());
         findings.push(Finding::good("permissions", says));
     }
     findings
@@ -126,8 +126,8 @@ fn space(directory: &Path, min_free_mb: u64) -> Option<Finding> {
     } else {
         Finding::wrong(
             "space",
-            format!("{free} MiB are free, {min_free_mb} are wanted"),
-            "free space: with a full disk the relay opens no ceremony and loses what it cannot store",
+            format!("{free} MiB are free, {min_free_mb} are required"),
+            "free space: with a full disk the relay can store nothing, so it opens no ceremony",
         )
     })
 }

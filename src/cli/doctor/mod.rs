@@ -27,9 +27,9 @@ use finding::Finding;
   fido-relay --config /etc/fido-relay.toml doctor
   fido-relay doctor --min-free-mb 4096
 
-Exit codes: 0 nothing is wrong (there may be warnings), 1 something is.")]
+Exit codes: 0 no problem (there may be warnings), 1 problems were found.")]
 pub(super) struct DoctorArguments {
-    /// Free space that the store needs, in MiB
+    /// Free space required on the store's disk, in MiB
     #[arg(long, value_name = "MIB", default_value = "256")]
     min_free_mb: u64,
 }
@@ -44,8 +44,8 @@ pub(super) fn run(file: &ConfigFile, arguments: &DoctorArguments) -> Result<(), 
     }
     match findings.iter().filter(|finding| finding.is_wrong()).count() {
         0 => Ok(()),
-        1 => Err(Failure::failed("1 thing is wrong")),
-        many => Err(Failure::failed(format!("{many} things are wrong"))),
+        1 => Err(Failure::failed("1 problem found")),
+        many => Err(Failure::failed(format!("{many} problems found"))),
     }
 }
 
@@ -84,8 +84,8 @@ async fn all(loaded: &Loaded, arguments: &DoctorArguments) -> Vec<Finding> {
 fn configuration(loaded: &Loaded) -> Finding {
     let given = loaded.settings.iter().filter(|setting| setting.source != Source::Default).count();
     let says = match given {
-        0 => "nothing is given, everything is at its default".to_owned(),
-        given => format!("valid; {given} given, the others at their default"),
+        0 => "no key is set; all have their defaults".to_owned(),
+        given => format!("valid; {given} set, the others have their defaults"),
     };
     Finding::good("configuration", says)
 }

@@ -64,14 +64,14 @@ pub(super) async fn public_url(config: &Config, runs: bool) -> Finding {
     };
     match asked {
         Ok(response) if response.status().is_success() => {
-            Finding::good("public_url", format!("{url} has a good certificate and answers"))
+            Finding::good("public_url", format!("{url} has a valid certificate and answers"))
         }
         Ok(response) => {
-            let says = format!("{url} has a good certificate, but answers {}", response.status());
+            let says = format!("{url} has a valid certificate, but answers {}", response.status());
             if runs {
                 Finding::wrong("public_url", says, "let the proxy forward every path to this relay")
             } else {
-                Finding::doubtful("public_url", says, "look again once the relay runs")
+                Finding::doubtful("public_url", says, "run doctor again while the relay runs")
             }
         }
         Err(error) => {
@@ -87,8 +87,8 @@ pub(super) async fn public_url(config: &Config, runs: bool) -> Finding {
                 };
                 Finding::wrong("public_url", says, remedy)
             } else {
-                let remedy = "right where only others can dial it; otherwise start the proxy, or \
-                              correct public_url";
+                let remedy = "expected if this machine cannot reach its public address; otherwise \
+                              start the proxy, or correct public_url";
                 Finding::doubtful("public_url", says, remedy)
             }
         }

@@ -1,23 +1,23 @@
 //! Compares the list of revoked devices and removed cards with the store: a restored older store
 //! still has some of them.
 
+use std::sync::Arc;
+
+use fido_relay_proto::TenantId;
+
 use super::finding::Finding;
-use crate::app::devices;
-use crate::backends::embedded::{RevocationList, RevocationsError};
-use crate::backends::fido_builtin::record_key;
+use crate::app::still_stored;
+use crate::backends::embedded::{FileStore, RevocationList, RevocationsError};
+use crate::backends::fido_builtin::Credentials;
 use crate::cli::counted;
 use crate::config::Config;
-use crate::ports::{Bucket, Revocation, Revocations as _, Revoked, Store, StoreError};
 use crate::serve::REVOCATIONS_FILE;
 
-/// Entries read at a time.
-const PAGE: usize = 256;
-
 /// Checks the list of a store that no relay has open.
-pub(super) async fn check(store: &dyn Store, config: &Config) -> Finding {
+pub(super) async fn check(store: &Arc<FileStore>, config: &Config) -> Finding {
     let path = config.data_dir.join(REVOCATIONS_FILE);
     if !path.exists() {
-        return Finding::good("revocations", "there are none yet; the relay makes the list");
+        return Finding::good("revocations", "there are none yet; the relay creates the list");
     }
     let list = match RevocationList::open(&path) {
         Ok(list) => list,
@@ -27,50 +27,28 @@ pub(super) async fn check(store: &dyn Store, config: &Config) -> Finding {
                     "run this as the relay's user, and let that user read and write the file"
                 }
                 RevocationsError::Damaged { .. } => {
-                    "bring its newest copy back, or cut the file before that line and compare it \
-                     with the audit log"
+                    "restore its newest copy, or cut the file before that line and compare it with \
+                     the audit log"
                 }
             };
             return Finding::wrong("revocations", error, remedy);
         }
     };
-    match compare(store, &list).await {
-        Ok((all, 0)) => {
-            Finding::good("revocations", format!("the store has all {all} of the list"))
-        }
+    let cards = Credentials::new(store.clone(), TenantId::default());
+    match still_stored(&**store, &cards, &list).await {
+        Ok((all, 0)) => Finding::good("revocations", format!("the store has applied all {all}")),
         Ok((all, back)) => Finding::doubtful(
             "revocations",
             format!(
                 "the store still has {back} of {} that were revoked",
                 counted(all, "device or card", "devices and cards")
             ),
-            "nothing, if it was put back to an earlier state: the next start revokes them again",
+            "if an older store was restored, do nothing: the next start revokes them again",
         ),
         Err(error) => Finding::wrong(
             "revocations",
             format!("a record could not be read: {error}"),
-            "bring relay.redb and seal.key back from the same backup",
+            "restore relay.redb and seal.key from the same backup",
         ),
-    }
-}
-
-/// The number of entries, and the number that the store has not applied.
-async fn compare(store: &dyn Store, list: &RevocationList) -> Result<(usize, usize), StoreError> {
-    let (mut all, mut back, mut epoch) = (0, 0, 0);
-    loop {
-        let page = list.after(epoch, PAGE).await?;
-        let Some((last, _)) = page.last() else { return Ok((all, back)) };
-        epoch = *last;
-        all += page.len();
-        for (_, Revocation { tenant, what, .. }) in &page {
-            let still_stored = match what {
-                Revoked::Device(device) => devices::load(store, tenant, *device).await?.is_some(),
-                Revoked::Card(record) => {
-                    let key = record_key(tenant, record);
-                    store.load(Bucket::Credentials, &key).await?.is_some()
-                }
-            };
-            back += usize::from(still_stored);
-        }
     }
 }

@@ -1,32 +1,25 @@
 //! Checks of the store, the sealing key, the audit log and the clock. If a relay has the store
 //! open, that relay is asked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use fido_relay_proto::{ClientId, UnixMillis};
-use tokio::time::Instant;
 
 use super::finding::Finding;
 use crate::app::audit::{self, Difference};
-use crate::app::clients::Client;
-use crate::app::devices::Device;
-use crate::app::keys;
+use crate::app::{ceremonies, clients, devices, keys};
 use crate::backends::embedded::{FileStore, StoreOpenError, SystemClock};
 use crate::cli::administration::Administration;
 use crate::cli::counted;
 use crate::cli::health;
 use crate::config::Config;
-use crate::core::ceremony::Ceremony;
 use crate::edge::operator::ClientEntry;
-use crate::ports::{Bucket, Clock as _, Revision, Store, StoreError, records};
+use crate::ports::Clock as _;
 use crate::security::encryption::Encryptor;
 use crate::serve::{Contents, DataDirectory, SEAL_KEY_FILE, audit_dir, due_rules};
 
-/// Key of the record that is written and removed.
-const PROBE: &str = "doctor";
-/// Records read at a time.
-const PAGE: usize = 256;
 /// Limit of a call to the running relay.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// 2026-01-01 and 2100-01-01: a clock outside of these years is not set.
@@ -51,12 +44,15 @@ pub(super) async fn check(config: &Config) -> StoreCheck {
             return alone(Finding::wrong("data directory", incomplete, remedy));
         }
         Ok(Contents::Fresh) => {
-            return alone(Finding::good("store", "there is none yet; the relay makes it"));
+            return alone(Finding::good("store", "there is none yet; the relay creates it"));
         }
         Ok(Contents::Complete) => {}
     }
     let error = match FileStore::open(&directory.store_file(), &due_rules()) {
-        Ok(store) => return StoreCheck { findings: own(&store, config).await, runs: false },
+        Ok(store) => {
+            let findings = own(&Arc::new(store), config).await;
+            return StoreCheck { findings, runs: false };
+        }
         Err(StoreOpenError::InUse { .. }) => {
             let mut findings = running(config).await;
             findings.push(clock(SystemClock.now(), None));
@@ -111,19 +107,20 @@ async fn readiness(config: &Config, clients: usize) -> Finding {
         Ok(status) => Finding::wrong(
             "store",
             format!("{} answers /readyz with {status}", config.listen),
-            "another program listens there: correct listen, or start this relay's own",
+            "another program listens there: correct listen",
         ),
         Err(error) => Finding::wrong(
             "store",
             format!("a relay has it open, but {error}"),
-            "that relay runs with another configuration, or hangs: compare its listen with this one",
+            "that relay hangs, or has another configuration: compare its listen with this one",
         ),
     }
 }
 
 /// Checks a store that no relay has open.
-async fn own(store: &FileStore, config: &Config) -> Vec<Finding> {
-    let mut findings = vec![match written(store).await {
+async fn own(opened: &Arc<FileStore>, config: &Config) -> Vec<Finding> {
+    let store = &**opened;
+    let mut findings = vec![match keys::write_probe(store).await {
         Ok(took) => {
             let millis = took.as_secs_f64() * 1000.0;
             Finding::good("store", format!("opens; a record was on the disk in {millis:.1} ms"))
@@ -139,60 +136,46 @@ async fn own(store: &FileStore, config: &Config) -> Vec<Finding> {
         Err(error) => Finding::wrong(
             "sealing key",
             error,
-            "bring seal.key back from the backup that relay.redb is of; without it this store's \
-             keys are lost",
+            "restore seal.key from the same backup as relay.redb; without it this store's keys are \
+             lost",
         ),
     });
-    findings.push(super::revocations::check(store, config).await);
+    findings.push(super::revocations::check(opened, config).await);
     findings.extend(audit_log(store, config).await);
     findings.extend(undecided(store).await);
-    match newest(store).await {
+    let newest = futures::try_join!(ceremonies::newest_time(store), devices::newest_time(store));
+    match newest.map(|(ceremony, device)| ceremony.max(device)) {
         Ok(newest) => findings.push(clock(SystemClock.now(), newest)),
         Err(error) => findings.push(Finding::wrong(
             "store",
             format!("a record could not be read: {error}"),
-            "bring relay.redb and seal.key back from the same backup",
+            "restore relay.redb and seal.key from the same backup",
         )),
     }
     findings
 }
 
-/// Writes a record, which flushes it, and removes it again.
-async fn written(store: &dyn Store) -> Result<Duration, StoreError> {
-    let left = store.load(Bucket::Keys, PROBE).await?;
-    let expected = left.map_or(Revision::ABSENT, |stored| stored.revision);
-    let began = Instant::now();
-    let revision = store.save(Bucket::Keys, PROBE, expected, b"probe".to_vec()).await?;
-    let took = began.elapsed();
-    store.remove(Bucket::Keys, PROBE, revision).await?;
-    Ok(took)
-}
-
 /// Whether the sealing key decrypts the store's keys. Creates neither.
-async fn sealing_key(store: &dyn Store, config: &Config) -> Result<&'static str, String> {
-    let sealed = store.list(Bucket::Keys, "").await.map_err(|error| error.to_string())?;
+async fn sealing_key(store: &FileStore, config: &Config) -> Result<&'static str, String> {
     let sealer = Encryptor::load(&config.data_dir.join(SEAL_KEY_FILE));
     let sealer = sealer.map_err(|error| error.to_string())?;
-    if !sealed.is_empty() {
-        let keys = keys::load_or_make(store, &sealer).await;
-        keys.map_err(|error| error.to_string())?;
-    }
-    Ok("opens what this store has sealed")
+    keys::check(store, &sealer).await.map_err(|error| error.to_string())?;
+    Ok("decrypts this store's keys")
 }
 
 /// Whether the audit log is complete.
-async fn audit_log(store: &dyn Store, config: &Config) -> Option<Finding> {
+async fn audit_log(store: &FileStore, config: &Config) -> Option<Finding> {
     if !config.audit.enabled {
         return None;
     }
-    const REMEDY: &str = "bring the missing lines from where they were shipped; if you archived \
-                          the log yourself, nothing: the next log says so in its first lines";
+    const REMEDY: &str = "restore the missing lines from where they were shipped; if you archived \
+                          the log yourself, do nothing: the next log records it in its first lines";
     Some(match audit::compare(&audit_dir(config), store).await {
-        Ok(None) => Finding::good("audit log", "has what was written to it"),
-        Ok(Some(Difference::Gone)) => Finding::wrong("audit log", "is gone", REMEDY),
-        Ok(Some(Difference::Cut)) => Finding::wrong("audit log", "was cut off", REMEDY),
+        Ok(None) => Finding::good("audit log", "has every line that was written"),
+        Ok(Some(Difference::Gone)) => Finding::wrong("audit log", "is missing", REMEDY),
+        Ok(Some(Difference::Cut)) => Finding::wrong("audit log", "lacks its last lines", REMEDY),
         Ok(Some(Difference::Replaced)) => {
-            Finding::wrong("audit log", "is not the one that was written", REMEDY)
+            Finding::wrong("audit log", "is not the log that the relay wrote", REMEDY)
         }
         Err(error) => {
             let remedy = "let the relay's user read and write its files";
@@ -202,23 +185,22 @@ async fn audit_log(store: &dyn Store, config: &Config) -> Option<Finding> {
 }
 
 /// Clients of an earlier version, whose prior_auth is believed without the scope.
-async fn undecided(store: &dyn Store) -> Vec<Finding> {
-    let clients = match store.list(Bucket::Clients, "").await {
-        Ok(clients) => clients,
-        Err(error) => {
-            let remedy = "bring relay.redb and seal.key back from the same backup";
-            return vec![Finding::wrong("clients", format!("could not be read: {error}"), remedy)];
+async fn undecided(store: &FileStore) -> Vec<Finding> {
+    match clients::undecided(store).await {
+        Ok(clients) => {
+            clients.iter().map(|client| believed((client.id, client.name.to_string()))).collect()
         }
-    };
-    let clients = clients.iter().filter_map(|(_, stored)| records::parse::<Client>(stored).ok());
-    let undecided = clients.filter(|client| !client.knows_prior_auth_scope);
-    undecided.map(|client| believed((client.id, client.name.to_string()))).collect()
+        Err(error) => {
+            let remedy = "restore relay.redb and seal.key from the same backup";
+            vec![Finding::wrong("clients", format!("could not be read: {error}"), remedy)]
+        }
+    }
 }
 
 fn believed((id, name): (ClientId, String)) -> Finding {
     let says = format!(
-        "{name} ({id}) was made by an earlier version: its prior_auth is believed without the scope \
-         prior_auth:assert, so its prompts wait for none of strangers'"
+        "{name} ({id}) was made by an earlier version: its prior_auth counts without the scope \
+         prior_auth:assert, so prompt limits of unknown browsers do not hold back its prompts"
     );
     let remedy = format!(
         "fido-relay client change {id} --prior-auth true if it checks a password or a session first, \
@@ -227,37 +209,9 @@ fn believed((id, name): (ClientId, String)) -> Finding {
     Finding::doubtful("clients", says, &remedy)
 }
 
-/// The latest time in any ceremony or device.
-async fn newest(store: &dyn Store) -> Result<Option<UnixMillis>, StoreError> {
-    let ceremony = |record: &[u8]| {
-        let ceremony: Ceremony = records::decode(record).ok()?;
-        ceremony.history.last().map(|fact| fact.at)
-    };
-    let device = |record: &[u8]| {
-        let device: Device = records::decode(record).ok()?;
-        device.revoked_at.max(Some(device.paired_at))
-    };
-    let ceremonies = newest_in(store, Bucket::Ceremonies, ceremony).await?;
-    Ok(ceremonies.max(newest_in(store, Bucket::Devices, device).await?))
-}
-
-async fn newest_in(
-    store: &dyn Store,
-    bucket: Bucket,
-    time: impl Fn(&[u8]) -> Option<UnixMillis>,
-) -> Result<Option<UnixMillis>, StoreError> {
-    let (mut newest, mut after) = (None, String::new());
-    loop {
-        let page = store.page(bucket, &after, PAGE).await?;
-        let Some((last, _)) = page.last() else { return Ok(newest) };
-        after.clone_from(last);
-        newest = page.iter().filter_map(|(_, stored)| time(&stored.value)).max().max(newest);
-    }
-}
-
 /// Compares this machine's clock, on which deadlines, proofs and keys depend, with the store.
 fn clock(now: UnixMillis, newest: Option<UnixMillis>) -> Finding {
-    let remedy = "set it, and keep it set by NTP: deadlines, proofs and keys are held against it";
+    let remedy = "set it, and keep it set by NTP: deadlines, proofs and keys depend on it";
     if !(YEARS.0..YEARS.1).contains(&now) {
         return Finding::wrong("clock", "this machine's clock is not set", remedy);
     }
@@ -267,7 +221,7 @@ fn clock(now: UnixMillis, newest: Option<UnixMillis>) -> Finding {
             let says = format!("the store has a time that is {ahead} s ahead of this clock");
             Finding::wrong("clock", says, remedy)
         }
-        Some(_) => Finding::good("clock", "not behind anything that is stored"),
+        Some(_) => Finding::good("clock", "not behind any stored time"),
         None => Finding::good("clock", "set"),
     }
 }

@@ -28,9 +28,9 @@ pub(super) fn check(config: &Config) -> Vec<Finding> {
 
 fn time(days: i64, tls: &TlsConfig) -> Finding {
     let unit = if days == 1 { "day" } else { "days" };
-    let says = format!("{} and its key fit; good for {days} {unit}", tls.cert_file.display());
+    let says = format!("{} and its key match; valid for {days} {unit}", tls.cert_file.display());
     if days < FEW_DAYS {
-        Finding::doubtful("tls", says, "renew it; the running relay takes the new files by itself")
+        Finding::doubtful("tls", says, "renew it; the running relay loads the new files by itself")
     } else {
         Finding::good("tls", says)
     }
@@ -39,10 +39,10 @@ fn time(days: i64, tls: &TlsConfig) -> Finding {
 fn name(pair: &Certificate, config: &Config) -> Finding {
     let host = config.public_url.host_str().unwrap_or_default();
     if pair.covers(host) {
-        return Finding::good("tls", format!("it is a certificate for {host}"));
+        return Finding::good("tls", format!("the certificate covers {host}"));
     }
-    let says = format!("it is no certificate for {host}, the host of public_url");
-    Finding::wrong("tls", says, "get one for that name, or correct public_url")
+    let says = format!("the certificate does not cover {host}, the host of public_url");
+    Finding::wrong("tls", says, "get a certificate for that name, or correct public_url")
 }
 
 fn remedy(error: &CertificateError) -> &'static str {
@@ -56,10 +56,10 @@ fn remedy(error: &CertificateError) -> &'static str {
         CertificateError::Key { .. } => {
             "use an ECDSA, RSA or Ed25519 key as PKCS#8, SEC 1 or PKCS#1"
         }
-        CertificateError::Mismatch { .. } => "put the key that the certificate was made for there",
+        CertificateError::Mismatch { .. } => "name the private key of this certificate",
         CertificateError::Time { .. } => "renew the certificate, and look at this machine's clock",
         CertificateError::Tls(_) => {
-            "nothing in the configuration: this machine gives no randomness"
+            "not a configuration error: this machine provides no randomness"
         }
     }
 }
@@ -73,7 +73,7 @@ pub(super) fn secret_is_open(about: &'static str, file: &Path) -> Option<Finding
     (mode & 0o007 != 0).then(|| {
         Finding::wrong(
             about,
-            format!("every user can reach {} (mode {mode:04o})", file.display()),
+            format!("every user can access {} (mode {mode:04o})", file.display()),
             format!("chmod o-rwx {}", file.display()),
         )
     })

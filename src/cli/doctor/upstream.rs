@@ -16,13 +16,14 @@ pub(super) async fn check(config: &Config) -> Vec<Finding> {
     let reached = match crate::serve::probe_upstream(config).await {
         Ok(None) => Finding::good("upstream", format!("{whose} can be used")),
         Ok(Some(UpstreamWarning::Metadata(says))) => {
-            Finding::doubtful("upstream", says.to_owned(), "fetch it anew")
+            Finding::doubtful("upstream", says.to_owned(), "download it again")
         }
         // A gateway without its key or client certificate answers every path with such a status.
         Ok(Some(UpstreamWarning::Status(status))) => Finding::doubtful(
             "upstream",
             format!("{whose} is there and answers {status} to GET /"),
-            "right if it knows no such path; if a gateway before it wants a key or a certificate, set \
+            "expected if the server has no such path; if a gateway before it requires a key or a \
+             certificate, set \
              upstream.headers_file or upstream.client_cert_file",
         ),
         Err(unreachable) => {
@@ -44,8 +45,8 @@ fn remedy(config: &Config, fault: Option<TlsFault>) -> &'static str {
     match (&config.upstream, fault) {
         (Upstream::Builtin, _) => "correct the attestation settings",
         (Upstream::Http(_), None) => {
-            "start it, let this machine reach it, or correct upstream.url and the files that \
-             upstream names"
+            "start the server, let this machine reach it, or correct upstream.url and the files of \
+             upstream.*"
         }
         (Upstream::Http(_), Some(TlsFault::UnknownAuthority)) => {
             "set upstream.ca_file to a PEM file of that authority, and let the server send the \

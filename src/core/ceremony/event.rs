@@ -32,7 +32,6 @@ impl fmt::Debug for Begun {
 /// The result of a completion call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// Verified.
     Approved(VerifiedAnswer),
     /// Refused, for a reason of [`Outcome::Rejected`](fido_relay_proto::Outcome::allows).
     Rejected(Reason),

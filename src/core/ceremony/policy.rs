@@ -4,8 +4,8 @@ use fido_relay_proto::Reason;
 use fido_relay_proto::device::CardErrorCode;
 
 /// How long an answer may be under verification before the ceremony closes as indeterminate, in
-/// milliseconds. Longer than the limit of a completion call (10 s) and its storing, so that it fires
-/// only when the node that made the call is gone.
+/// milliseconds. Longer than the limit of a completion call (10 s) and its storing, so that it
+/// fires only if the node that made the call has ended.
 pub const COMPLETION_LIMIT_MS: u64 = 20_000;
 
 /// The reason for which a card error closes the ceremony; `None` leaves it open for another tap.

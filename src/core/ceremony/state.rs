@@ -38,7 +38,7 @@ pub struct Request {
     pub client_nonce: Option<ClientNonce>,
     /// How the initiator knew the user, if it may assert that.
     pub prior_auth: PriorAuth,
-    /// The browser, where the initiator tells browsers apart.
+    /// The browser, if the initiator identifies browsers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub browser: Option<BrowserHash>,
     /// The budget in which its prompt is counted.
@@ -156,8 +156,8 @@ pub struct VerifiedAnswer {
     pub evidence: Option<Box<ReceiptEvidence>>,
 }
 
-/// What is needed to verify the card's signature again years later. The FIDO2 server gives what only
-/// it knows, the ceremony adds the rest when it closes. Its `Debug` hides it.
+/// The evidence that verifies the card's signature again years later. The FIDO2 server gives what
+/// only it knows, the ceremony adds the rest when it closes. Its `Debug` hides it.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReceiptEvidence {
     /// The credential's public key (COSE, base64url), where the server is known to have used it.
@@ -229,8 +229,8 @@ pub enum State {
 #[derive(Clone, Debug, Serialize)]
 pub struct Ceremony {
     pub request: Request,
-    /// Whether no phone rings for it. The initiator cannot tell it from one whose phones are offline,
-    /// and a code that is typed on a phone still finds it.
+    /// Whether no phone rings for it. To the initiator it looks like a ceremony whose phones are
+    /// offline, and a code that is typed on a phone still finds it.
     #[serde(rename = "silent", skip_serializing_if = "std::ops::Not::not")]
     pub suppressed: bool,
     /// Whether the claiming phone and the browser were in one network, where that is compared.

@@ -7,8 +7,8 @@ use super::{HOUR_MS, MINUTE_MS};
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Budget {
-    /// How many there were in each minute of the last hour, oldest first: so the record stays
-    /// small whatever the policy allows.
+    /// How many there were in each minute of the last hour, oldest first: so the record stays small
+    /// under every policy.
     minutes: Vec<(UnixMillis, u32)>,
     pub(super) last: Option<UnixMillis>,
     /// Since the last success.
@@ -17,7 +17,7 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// Counts a prompt, and gives the time of the one before it.
+    /// Counts a prompt, and returns the time of the previous one.
     pub(super) fn count(&mut self, now: UnixMillis) -> Option<UnixMillis> {
         let minute = minute_of(now);
         match self.minutes.last_mut() {

@@ -62,7 +62,7 @@ pub struct UserPromptState {
     /// When an initiator lifted the pauses of its own prompts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unlocks: Vec<(ClientId, UnixMillis)>,
-    /// Initiators whose next prompt rings whatever strangers have used up.
+    /// Initiators whose next prompt rings even if unknown browsers have used up the limits.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     passes: Vec<ClientId>,
     /// The same rules over each initiator's own prompts alone, as if each reached a phone.

@@ -30,14 +30,14 @@ impl Lane {
     }
 }
 
-/// A newly opened ceremony that wants to prompt the user.
+/// A newly opened ceremony that may prompt the user.
 #[derive(Clone, Debug)]
 pub struct PromptRequest {
     pub ceremony: CeremonyId,
     pub client: ClientId,
     /// How the initiator knew the user, if it may assert that.
     pub prior_auth: PriorAuth,
-    /// The browser, where the initiator tells browsers apart.
+    /// The browser, if the initiator identifies browsers.
     pub browser: Option<BrowserHash>,
     pub until: UnixMillis,
 }

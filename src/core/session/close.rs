@@ -27,7 +27,7 @@ pub enum CloseReason {
     Overload,
     /// 1013: more was waiting to be sent than the outbox holds.
     OutboxFull,
-    /// 4401: before the device is known, whatever was wrong.
+    /// 4401: any failure before the device is authenticated.
     Unauthenticated,
     /// 4401: a known device did not sign again in time, or not well.
     ReauthFailed,

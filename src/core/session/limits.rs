@@ -24,7 +24,6 @@ pub struct SessionLimits {
     pub json_depth: usize,
     /// Object keys in a frame.
     pub json_keys: usize,
-    /// Text frames.
     pub text: FrameBudget,
     /// Pings and pongs. The burst leaves room for the pongs that a sleeping phone's network held
     /// back and the app's own pings.
@@ -82,7 +81,7 @@ impl SessionLimits {
         DeviceFrame::decode(text)
     }
 
-    /// The limits that `welcome` tells the app.
+    /// The limits in `welcome`.
     #[must_use]
     pub fn to_wire(&self) -> SocketLimits {
         SocketLimits {

@@ -103,7 +103,7 @@ impl ConnectionTask {
             return Ok(());
         }
         let stream = stream.map_err(|error| {
-            tracing::trace!(%peer, %error, "no TLS handshake");
+            tracing::trace!(%peer, %error, "TLS handshake failed");
             ListenerRefusal::Tls
         })?;
         let headers_by = (Instant::now() + limits.headers).min(accepted.auth_by);
@@ -252,7 +252,10 @@ impl ConnectionTask {
                     };
                     if quiet && (begun == seen || state == ConnectionState::Idle) {
                         let stopping = state == ConnectionState::Stopping;
-                        tracing::debug!(%peer, stopping, "hung up on a peer that does not leave");
+                        tracing::debug!(
+                            %peer, stopping,
+                            "a connection was aborted: the peer did not close it"
+                        );
                         return Ok(());
                     }
                     seen = if quiet { begun } else { seen };

@@ -290,7 +290,7 @@ pub async fn serve(socket: TcpListener, router: Router, tasks: Tasks, listener: 
             // Caused by one connection (ECONNABORTED) or by the node (EMFILE): in both cases the
             // loop must go on, and must not spin.
             Err(error) => {
-                tracing::warn!(%error, "could not accept a connection");
+                tracing::warn!(%error, "a connection could not be accepted");
                 tokio::time::sleep(listener.0.limits.accept_backoff).await;
             }
         }

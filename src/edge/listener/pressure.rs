@@ -55,9 +55,9 @@ impl Pressure {
             self.memory.short.store(short, Ordering::Relaxed);
             let (resident, limit) = (resident / (1024 * 1024), limit / (1024 * 1024));
             if short {
-                tracing::error!(resident, limit, "memory is short: nothing new is begun");
+                tracing::error!(resident, limit, "memory is short: new work is refused");
             } else {
-                tracing::info!(resident, limit, "memory is enough again");
+                tracing::info!(resident, limit, "memory is sufficient again: new work is accepted");
             }
         }
     }

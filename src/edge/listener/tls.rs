@@ -181,10 +181,13 @@ impl Tls {
         match loaded {
             Ok((days, config)) => {
                 self.current.store(Arc::new(config));
-                tracing::info!(days, "a new certificate serves");
+                tracing::info!(days, "new TLS certificate in use");
             }
             Err(error) => {
-                tracing::error!(%error, "the new certificate is refused, the old one stays");
+                tracing::error!(
+                    %error,
+                    "the new TLS certificate cannot be used: the old one stays in use"
+                );
             }
         }
     }
@@ -219,7 +222,7 @@ type ReloadSignal = ();
 #[cfg(unix)]
 fn reload_signal() -> ReloadSignal {
     let signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
-    signal.inspect_err(|error| tracing::warn!(%error, "SIGHUP is not heard")).ok()
+    signal.inspect_err(|error| tracing::warn!(%error, "SIGHUP cannot be handled")).ok()
 }
 
 #[cfg(not(unix))]

@@ -13,15 +13,14 @@ use super::{Admin, Operator};
 use crate::app::{RevokeError, cards};
 use crate::edge::fields::QueryOf;
 use crate::edge::problem_response::ProblemResponse;
-use crate::edge::views::{self, cards_kept_here};
+use crate::edge::views;
 
 /// `GET /cards?username=…`: oldest first.
 pub(super) async fn list(
     State(admin): State<Arc<Admin>>,
     QueryOf(UserQuery { username }): QueryOf<UserQuery>,
 ) -> Result<Json<Vec<CardView>>, ProblemResponse> {
-    let cards =
-        cards_kept_here(admin.app.cards.as_ref())?.of_user(&admin.tenant, &username).await?;
+    let cards = cards::kept_here(&admin.app)?.of_user(&admin.tenant, &username).await?;
     Ok(Json(cards.iter().map(views::card).collect()))
 }
 
@@ -32,7 +31,7 @@ pub(super) async fn remove(
     Path(id): Path<String>,
     QueryOf(UserQuery { username }): QueryOf<UserQuery>,
 ) -> Result<StatusCode, ProblemResponse> {
-    cards_kept_here(admin.app.cards.as_ref())?;
+    cards::kept_here(&admin.app)?;
     let none = || Problem::new(ProblemCode::NotFound).with_detail("there is no such card");
     let id: CardId = id.parse().map_err(|_| ProblemResponse::from(none()))?;
     match cards::remove(&admin.app, &actor, &username, id).await {

@@ -4,8 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use fido_relay_proto::http::Scope;
@@ -13,16 +12,13 @@ use fido_relay_proto::{Binding, ClientId, PlainText, Problem, ProblemCode, UnixM
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, Operator, parse_id};
-use crate::app::clients::{self, Credential};
-use crate::app::clients::{Client, ClientChange, ClientError, NewClient, PublicKey};
-use crate::edge::fields::from_json;
+use super::{Admin, ClientPath, Operator, Order};
+use crate::app::clients::{
+    self, Client, ClientChange, ClientError, Credential, NewClient, PublicKey,
+};
 use crate::edge::problem_response::ProblemResponse;
 use crate::rfc3339;
 use crate::security::origin::Origin;
-
-/// Longest that a key may be asked to live: ten years, in seconds.
-pub const KEY_MAX_S: u64 = 10 * 365 * 24 * 3600;
 
 /// `POST /clients`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -174,7 +170,9 @@ impl From<ClientError> for ProblemResponse {
             }
             error @ (ClientError::KidTaken
             | ClientError::TooManyPublicKeys
-            | ClientError::NoSuchKid) => ProblemResponse::unprocessable(error.to_string()),
+            | ClientError::NoSuchKid
+            | ClientError::MayNothing
+            | ClientError::KeyTooLong) => ProblemResponse::unprocessable(error.to_string()),
             ClientError::Store(error) => error.into(),
         }
     }
@@ -182,7 +180,7 @@ impl From<ClientError> for ProblemResponse {
 
 pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Response, ProblemResponse> {
     let now = admin.app.clock.now();
-    let clients = admin.clients().list(&admin.tenant).await?;
+    let clients = admin.app.clients().list(&admin.tenant).await?;
     let entries: Vec<_> = clients.into_iter().map(|client| ClientEntry::of(client, now)).collect();
     Ok(axum::Json(entries).into_response())
 }
@@ -190,9 +188,8 @@ pub(super) async fn list(State(admin): State<Arc<Admin>>) -> Result<Response, Pr
 pub(super) async fn create(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
-    body: Bytes,
+    Order(order): Order<CreateClient>,
 ) -> Result<Response, ProblemResponse> {
-    let order: CreateClient = from_json(&body)?;
     let CreateClient {
         name,
         scopes,
@@ -203,11 +200,8 @@ pub(super) async fn create(
         page_origins,
         no_code_alone,
     } = order;
-    if scopes.is_empty() || bindings.is_empty() {
-        return Err(ProblemResponse::unprocessable("a client needs a scope and a binding"));
-    }
     let now = admin.app.clock.now();
-    let key_end = end(now, key_lives_s)?;
+    let key_end = clients::key_end(now, key_lives_s)?;
     let public_key = jwk.map(|jwk| public_key(&jwk, now)).transpose()?;
     let kid = public_key.as_ref().map(|key| key.kid.clone());
     let credential = public_key.map_or(Credential::ApiKey(key_end), Credential::PublicKey);
@@ -226,19 +220,18 @@ pub(super) async fn create(
 pub(super) async fn alter(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
-    Path(id): Path<String>,
-    body: Bytes,
+    ClientPath(id): ClientPath,
+    Order(order): Order<ClientChange>,
 ) -> Result<StatusCode, ProblemResponse> {
-    let id = parse_id(&id)?;
-    clients::alter(&admin.app, &actor, id, &from_json(&body)?).await?;
+    clients::alter(&admin.app, &actor, id, &order).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn public_keys(
     State(admin): State<Arc<Admin>>,
-    Path(id): Path<String>,
+    ClientPath(id): ClientPath,
 ) -> Result<Response, ProblemResponse> {
-    let found = admin.clients().find(&admin.tenant, parse_id(&id)?).await?;
+    let found = admin.app.clients().find(&admin.tenant, id).await?;
     let client = found.ok_or(ClientError::NotFound)?;
     let entries: Vec<_> = client.public_keys.iter().map(PublicKeyEntry::from).collect();
     Ok(axum::Json(entries).into_response())
@@ -247,11 +240,10 @@ pub(super) async fn public_keys(
 pub(super) async fn add_public_key(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
-    Path(id): Path<String>,
-    body: Bytes,
+    ClientPath(id): ClientPath,
+    Order(jwk): Order<serde_json::Value>,
 ) -> Result<Response, ProblemResponse> {
-    let id = parse_id(&id)?;
-    let key = public_key(&from_json(&body)?, admin.app.clock.now())?;
+    let key = public_key(&jwk, admin.app.clock.now())?;
     clients::add_public_key(&admin.app, &actor, id, &key).await?;
     Ok((StatusCode::CREATED, axum::Json(PublicKeyEntry::from(&key))).into_response())
 }
@@ -259,11 +251,9 @@ pub(super) async fn add_public_key(
 pub(super) async fn remove_public_key(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
-    Path(id): Path<String>,
-    body: Bytes,
+    ClientPath(id): ClientPath,
+    Order(RemovePublicKey { kid }): Order<RemovePublicKey>,
 ) -> Result<StatusCode, ProblemResponse> {
-    let id = parse_id(&id)?;
-    let RemovePublicKey { kid } = from_json(&body)?;
     clients::remove_public_key(&admin.app, &actor, id, kid.as_str()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -275,32 +265,22 @@ fn public_key(jwk: &serde_json::Value, now: UnixMillis) -> Result<PublicKey, Pro
 pub(super) async fn remove(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
-    Path(id): Path<String>,
+    ClientPath(id): ClientPath,
 ) -> Result<StatusCode, ProblemResponse> {
-    clients::remove(&admin.app, &actor, parse_id(&id)?).await?;
+    clients::remove(&admin.app, &actor, id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn rotate_key(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
-    Path(id): Path<String>,
-    body: Bytes,
+    ClientPath(id): ClientPath,
+    Order(RotateKey { key_lives_s, old_lives_s }): Order<RotateKey>,
 ) -> Result<Response, ProblemResponse> {
-    let id = parse_id(&id)?;
-    let RotateKey { key_lives_s, old_lives_s } = from_json(&body)?;
     let now = admin.app.clock.now();
-    let (key_end, old_end) = (end(now, key_lives_s)?, end(now, Some(old_lives_s))?);
+    let (key_end, old_end) =
+        (clients::key_end(now, key_lives_s)?, clients::key_end(now, Some(old_lives_s))?);
     let key = clients::add_key(&admin.app, &actor, id, key_end, old_end).await?;
     let made = NewKey { client_id: id, key: Some(key.expose().to_owned()), kid: None };
     Ok((StatusCode::CREATED, axum::Json(made)).into_response())
-}
-
-fn end(now: UnixMillis, lives_s: Option<u64>) -> Result<Option<UnixMillis>, ProblemResponse> {
-    match lives_s {
-        Some(lives_s) if lives_s > KEY_MAX_S => {
-            Err(ProblemResponse::unprocessable("a key that ends must end within ten years"))
-        }
-        ends => Ok(ends.map(|lives_s| now.plus_secs(lives_s))),
-    }
 }

@@ -18,21 +18,21 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{FromRequestParts, State};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use fido_relay_proto::http::OpenPairing;
 use fido_relay_proto::{ClientId, ProblemCode, TenantId};
+use serde::de::DeserializeOwned;
 
 pub use self::clients::{
-    ClientEntry, CreateClient, KEY_MAX_S, NewKey, PublicKeyEntry, RemovePublicKey, RotateKey,
+    ClientEntry, CreateClient, NewKey, PublicKeyEntry, RemovePublicKey, RotateKey,
 };
 pub use self::devices::DeviceEntry;
 pub use self::users::{CodesBlocked, LaneEntry, LaneKind, PhoneEntry, UserEntry};
 
-use crate::app::clients::Clients;
 use crate::app::{Actor, App, pairings};
 use crate::edge::fields::from_json;
 use crate::edge::problem_response::ProblemResponse;
@@ -51,12 +51,6 @@ pub struct Admin {
     pub relay: Option<Relay>,
 }
 
-impl Admin {
-    pub(super) fn clients(&self) -> Clients {
-        Clients::new(Arc::clone(&self.app.store))
-    }
-}
-
 /// The operator who calls, by the name in the request.
 pub(super) struct Operator(pub(super) Actor);
 
@@ -67,6 +61,35 @@ impl FromRequestParts<Arc<Admin>> for Operator {
         let name = parts.headers.get(OPERATOR).map(HeaderValue::as_bytes).unwrap_or_default();
         let name = String::from_utf8_lossy(name);
         Ok(Self(Actor::operator(admin.tenant.clone(), &name)))
+    }
+}
+
+/// The client that a path names; a malformed id is not found.
+pub(super) struct ClientPath(pub(super) ClientId);
+
+impl FromRequestParts<Arc<Admin>> for ClientPath {
+    type Rejection = ProblemResponse;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        admin: &Arc<Admin>,
+    ) -> Result<Self, ProblemResponse> {
+        let path = Path::<String>::from_request_parts(parts, admin).await;
+        let id = path.ok().and_then(|Path(id)| id.parse().ok());
+        id.map(Self).ok_or_else(|| ProblemCode::NotFound.into())
+    }
+}
+
+/// The body of a request, whatever its `Content-Type`.
+pub(super) struct Order<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Admin>> for Order<T> {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, admin: &Arc<Admin>) -> Result<Self, Response> {
+        let body =
+            Bytes::from_request(request, admin).await.map_err(IntoResponse::into_response)?;
+        from_json(&body).map(Self).map_err(IntoResponse::into_response)
     }
 }
 
@@ -92,13 +115,8 @@ pub fn router(admin: Admin) -> Router {
 async fn open_pairing(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
-    body: Bytes,
+    Order(OpenPairing { username }): Order<OpenPairing>,
 ) -> Result<Response, ProblemResponse> {
-    let OpenPairing { username } = from_json(&body)?;
     let opened = pairings::open(&admin.app, &actor, &username).await?;
     Ok((StatusCode::CREATED, axum::Json(opened)).into_response())
-}
-
-pub(super) fn parse_id(id: &str) -> Result<ClientId, ProblemResponse> {
-    id.parse().map_err(|_| ProblemCode::NotFound.into())
 }

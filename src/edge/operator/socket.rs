@@ -66,7 +66,7 @@ impl AdminSocket {
                 match accepted {
                     Ok((stream, _)) => serve_one(stream, router.clone(), &owner),
                     Err(error) => {
-                        tracing::warn!(%error, "admin socket");
+                        tracing::warn!(%error, "the admin socket failed");
                         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
                     }
                 }

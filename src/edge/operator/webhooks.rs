@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::{delete, get, post};
@@ -15,9 +14,9 @@ use fido_relay_proto::webhook::{
 use fido_relay_proto::{ClientId, EventId, Problem, ProblemCode, WebhookId};
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, Operator, parse_id};
+use super::{Admin, ClientPath, Operator, Order};
 use crate::app::webhooks::{Endpoint, Webhooks};
-use crate::edge::fields::{QueryOf, from_json};
+use crate::edge::fields::QueryOf;
 use crate::edge::problem_response::ProblemResponse;
 use crate::edge::views::{self, DeliveryQuery};
 use crate::ports::Registrar;
@@ -57,14 +56,9 @@ async fn list(State(admin): State<Arc<Admin>>) -> Result<Json<Vec<WebhookEntry>>
 async fn register(
     State(admin): State<Arc<Admin>>,
     Operator(actor): Operator,
-    Path(client): Path<String>,
-    body: Bytes,
+    ClientPath(client): ClientPath,
+    Order(order): Order<CreateWebhook>,
 ) -> Result<(StatusCode, Json<CreatedWebhook>), ProblemResponse> {
-    let client = parse_id(&client)?;
-    let order: CreateWebhook = from_json(&body)?;
-    if admin.clients().find(&admin.tenant, client).await?.is_none() {
-        return Err(not_found("there is no such client"));
-    }
     let (whose, operator) = ((&admin.tenant, client), actor.operator_name());
     let (endpoint, secret) = webhooks(&admin)?.register(whose, order, operator).await?;
     tracing::info!(webhook = %endpoint.id, %client, "webhook registered by the operator");
@@ -74,9 +68,8 @@ async fn register(
 async fn change(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
-    body: Bytes,
+    Order(order): Order<ChangeWebhook>,
 ) -> Result<Json<WebhookView>, ProblemResponse> {
-    let order: ChangeWebhook = from_json(&body)?;
     let endpoint = find(&admin, &id).await?;
     let changed = webhooks(&admin)?.change(&endpoint, order, Registrar::Operator).await?;
     Ok(Json(views::webhook(&changed)))
@@ -95,9 +88,8 @@ async fn remove(
 async fn rotate(
     State(admin): State<Arc<Admin>>,
     Path(id): Path<String>,
-    body: Bytes,
+    Order(order): Order<RotateWebhook>,
 ) -> Result<(StatusCode, Json<CreatedWebhook>), ProblemResponse> {
-    let order: RotateWebhook = from_json(&body)?;
     let rotated = webhooks(&admin)?.rotate(&find(&admin, &id).await?, order).await?;
     let (endpoint, secret) = rotated;
     Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: views::webhook(&endpoint), secret })))

@@ -137,7 +137,7 @@ fn is_device_page(edge: &Edge, origin: &HeaderValue) -> bool {
 }
 
 async fn is_listed(edge: &Edge, origin: &HeaderValue) -> Result<bool, StoreError> {
-    let (now, tenant) = (edge.relay().dependencies().clock.now(), &edge.settings().tenant);
+    let (now, tenant) = (edge.app().clock.now(), &edge.settings().tenant);
     let listed = edge.inner.page_origins.listed(&edge.inner.clients, tenant, now).await?;
     Ok(origin.to_str().is_ok_and(|origin| listed.contains(origin)))
 }

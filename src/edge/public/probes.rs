@@ -39,7 +39,7 @@ async fn figures(State(edge): State<Edge>) -> Response {
         deadlines: census.deadlines,
         watched: census.watched,
         result_tokens: edge.inner.results.signed(),
-        panics: relay.dependencies().tasks.panics(),
+        panics: edge.app().tasks.panics(),
         webhooks: deliveries(&edge),
     };
     let rendered = edge.settings().metrics.render(standing);
@@ -51,7 +51,7 @@ fn deliveries(edge: &Edge) -> WebhookGauges {
     let figures = webhooks.figures();
     let late = match figures.oldest_due {
         0 => 0,
-        due => edge.relay().dependencies().clock.now().millis_since(UnixMillis(due)),
+        due => edge.app().clock.now().millis_since(UnixMillis(due)),
     };
     WebhookGauges {
         delivered: figures.delivered,

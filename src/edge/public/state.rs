@@ -9,9 +9,9 @@ use ipnet::IpNet;
 use url::Url;
 
 use super::page_origins::PageOrigins;
+use crate::app::App;
 use crate::app::audit::refusals::{RefusalCounts, RefusalKind};
 use crate::app::clients::Clients;
-use crate::app::{App, keys};
 use crate::core::session;
 use crate::edge::concurrency::ConcurrencyLimit;
 use crate::edge::listener::{EvictingLimit, Listener};
@@ -22,6 +22,7 @@ use crate::schema::operations::Operation;
 use crate::security::access_token::AccessTokens;
 use crate::security::browsers::Browsers;
 use crate::security::event_ticket::EventTickets;
+use crate::security::keys::Keys;
 use crate::security::limits::{NodeRateLimits, Rates};
 use crate::security::pull_proof::PullProofs;
 use crate::security::record::RecordSigner;
@@ -117,20 +118,18 @@ impl Edge {
     /// served.
     ///
     /// # Errors
-    /// The store's, if the relay's own keys cannot be loaded.
-    pub async fn new(
+    /// A key cannot sign.
+    pub fn new(
         relay: Relay,
         app: App,
+        keys: &Keys,
         settings: EdgeSettings,
         listener: Listener,
         certify: Option<Arc<dyn Certify>>,
     ) -> Result<Self, StoreError> {
-        let keys =
-            keys::load_or_make(&*relay.dependencies().store, &relay.dependencies().encryptor)
-                .await?;
-        let results = ResultSigner::new(&keys, &settings.public_url, settings.network_in_result)
+        let results = ResultSigner::new(keys, &settings.public_url, settings.network_in_result)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
-        let records = RecordSigner::new(&keys, &settings.public_url)
+        let records = RecordSigner::new(keys, &settings.public_url)
             .map_err(|error| StoreError::Unavailable(error.to_string()))?;
         let bases = std::iter::once(&settings.public_url).chain(&settings.public_aliases);
         let limits = listener.limits();
@@ -148,15 +147,15 @@ impl Edge {
                 limits.eviction_age,
             ),
             limits: Arc::new(NodeRateLimits::new(settings.rates)),
-            clients: Clients::new(Arc::clone(&relay.dependencies().store)),
+            clients: app.clients(),
             page_origins: PageOrigins::default(),
-            tickets: Tickets::new(&keys),
-            browsers: Browsers::new(&keys),
-            event_tickets: EventTickets::new(&keys),
+            tickets: Tickets::new(keys),
+            browsers: Browsers::new(keys),
+            event_tickets: EventTickets::new(keys),
             watchers: ConcurrencyLimit::new(settings.watch.per_ceremony, settings.watch.per_node),
             watching_pages: ConcurrencyLimit::new(limits.connections_per_ip, usize::MAX),
             listener,
-            access_tokens: AccessTokens::new(&keys),
+            access_tokens: AccessTokens::new(keys),
             token_audiences: bases
                 .clone()
                 .flat_map(|base| [base.clone(), format!("{base}{}", Operation::IssueToken.path())])
@@ -170,7 +169,7 @@ impl Edge {
             settings,
         };
         let edge = Self { inner: Arc::new(inner) };
-        let tasks = &edge.relay().dependencies().tasks;
+        let tasks = &edge.app().tasks;
         let (limits, stopping) = (Arc::clone(&edge.inner.limits), tasks.stopping().clone());
         tasks.spawn("limits", async move {
             stopping.run_until_cancelled(limits.forget_forever()).await;

@@ -14,7 +14,7 @@ use super::{Parts, close_code, close_table, reference};
 use crate::core::session::CloseReason;
 use crate::schema::components::Components;
 
-/// Where the channel stands in the document.
+/// The channel's place in the document.
 const CHANNEL: &str = "channels/deviceSocket";
 
 /// One of each that the relay sends.
@@ -138,7 +138,7 @@ pub(super) fn describe(parts: &mut Parts, components: &mut Components) {
 }
 
 const DESCRIPTION: &str = "\
-    `hello` → `auth` → `welcome`; then everything that is still open for the device is sent again.\n\n\
+    `hello` → `auth` → `welcome`; then everything that is open for the device is sent again.\n\n\
     With a code: `offer` → `ack` → `claim` → `challenge` → `ack` → `card` → `answer` → `accepted` \
     → `closed` → `ack`. Without one, `challenge` comes first. `closed` may come at any time instead. \
     The same `ceremony_id` and `attempt` are the same prompt; the same answer again gets the same \
@@ -146,10 +146,10 @@ const DESCRIPTION: &str = "\
     `ceremony_id`), gets the `offer` of its own ceremony with `by_code`: once the person confirms, a \
     second `claim` has its id and the code. A frame that is refused gets `error`, and the socket \
     stays.\n\n\
-    No `Origin`, no cookies, no `Authorization`: a device is known by its proof alone. The relay \
+    No `Origin`, no cookies, no `Authorization`: only the proof authenticates a device. The relay \
     pings about every `heartbeat_s` seconds; an app whose platform hides WebSocket pings sends \
     `ping` and gets `pong`. One socket per device, the newest wins.\n\n\
-    How it closes:";
+    Close codes:";
 
 /// What a device signs, as compact JWS (RFC 7515) with ES256 by its device key.
 fn proofs(components: &mut Components) -> Value {

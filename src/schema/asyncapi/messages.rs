@@ -11,7 +11,7 @@ use crate::schema::components::Components;
 pub(super) struct Case {
     /// The value of its tag.
     pub(super) tag: String,
-    /// Where the message stands among the components.
+    /// The message's place among the components.
     pub(super) key: String,
     /// The first sentences of its type's docs.
     pub(super) summary: String,
@@ -20,7 +20,7 @@ pub(super) struct Case {
 /// How the messages of one enum are named.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Naming {
-    /// What stands before the tag among the messages.
+    /// The prefix of the tag in a message's name.
     pub(super) prefix: &'static str,
     /// The members after the tag in the payload's schema.
     pub(super) suffix: &'static str,
@@ -132,8 +132,8 @@ pub(super) fn carried<'a>(cases: impl IntoIterator<Item = &'a Case>) -> Map<Stri
     cases.into_iter().map(carried).collect()
 }
 
-/// What a schema of 2020-12 says beside a reference, draft 07 ignores: there it needs a schema of
-/// its own.
+/// Draft 07 ignores the members beside a reference that a schema of 2020-12 has: there it needs a
+/// schema of its own.
 pub(super) fn draft07(value: &mut Value) {
     match value {
         Value::Object(map) => {

@@ -2,8 +2,8 @@
 //! point of view: it *sends* what others receive.
 //!
 //! One message per type of frame, event and webhook, split out of the derived schema of the type
-//! that the relay writes and reads with. What only prose can say stands beside the channel it is
-//! about. Schemas are those that AsyncAPI itself prescribes (JSON Schema draft 07).
+//! that the relay writes and reads with. The prose of a channel is next to that channel. Schemas
+//! are those that AsyncAPI itself prescribes (JSON Schema draft 07).
 
 mod frames;
 mod messages;
@@ -50,8 +50,9 @@ pub fn document() -> Value {
             },
             "tags": [
                 { "name": "device", "description": "The app on the user's phone" },
-                { "name": "watching", "description": "Whoever waits for an outcome" },
-                { "name": "webhooks", "description": "What the relay tells an initiator's server" },
+                { "name": "watching", "description": "A watcher that waits for an outcome" },
+                { "name": "webhooks", "description": "Events that the relay sends to an \
+                                                      initiator's server" },
             ],
         },
         "defaultContentType": "application/json",
@@ -67,12 +68,10 @@ pub fn document() -> Value {
 }
 
 const DESCRIPTION: &str = "\
-    What the relay says by itself, and what it is told, outside of single HTTP calls (those are in \
-    the OpenAPI document): the device socket of the app, the events of a ceremony for whoever \
-    watches it, and webhooks.\n\n\
-    `send` and `receive` are the relay's: it sends what an app or a watcher receives. Receivers \
+    Messages outside of single HTTP calls (those are in the OpenAPI document): the device socket of the app, the events of a ceremony for its watchers, and webhooks.\n\n\
+    `send` and `receive` are meant from the relay's side: it sends what an app or a watcher receives. Receivers \
     ignore types and fields that they do not know; fields that are not required are left out, \
-    never `null`. `code`, `reason` and `step` may gain values, to be treated like any other.";
+    never `null`. `code`, `reason` and `step` may gain values.";
 
 /// What the descriptions of the channels add to the document.
 #[derive(Debug, Default)]
@@ -88,7 +87,7 @@ struct Parts {
 
 fn servers() -> Value {
     let host = json!({
-        "host": { "description": "Where this relay is reached.", "default": "relay.example" },
+        "host": { "description": "The address of this relay.", "default": "relay.example" },
     });
     json!({
         "sockets": {
@@ -125,22 +124,22 @@ fn security_schemes() -> Value {
         "ticket": {
             "type": "http",
             "scheme": "bearer",
-            "description": "The ticket of one ceremony (`tkt_…`), as it was opened with: read-only, \
-                and good until 60 s after the end.",
+            "description": "The ticket of one ceremony (`tkt_…`), from the opening: read-only, and \
+                            valid until 60 s after the end.",
         },
         "socketTicket": {
             "type": "httpApiKey",
             "in": "header",
             "name": "Sec-WebSocket-Protocol",
-            "description": "The same ticket for a browser's socket, which can send no \
-                Authorization: offered as the subprotocol `ticket.<ticket>`, beside the \
-                socket's own.",
+            "description": "The same ticket for a browser's socket, which cannot send \
+                            Authorization: offered as the subprotocol `ticket.<ticket>`, together \
+                            with the socket's own.",
         },
         "eventTicket": {
             "type": "httpApiKey",
             "in": "query",
             "name": "ticket",
-            "description": "For a browser's EventSource: good for one request, from \
+            "description": "For a browser's EventSource: valid for one request, from \
                 POST /v1/ceremonies/{id}/events/ticket.",
         },
     })
@@ -151,7 +150,7 @@ fn reference(path: &str) -> Value {
     json!({ "$ref": format!("#/{path}") })
 }
 
-/// How each close code is told.
+/// The documentation of each close code.
 fn close_code(code: u16, name: &str, meaning: &str) -> Value {
     json!({ "code": code, "reason": name, "meaning": meaning })
 }

@@ -50,7 +50,7 @@ fn events(parts: &mut Parts) {
                 "type": "integer",
                 "minimum": 0,
                 "description": "Resumes after the event with this `id`. Browsers send it by \
-                    themselves when they reconnect; it wins over `since`.",
+                                themselves when they reconnect; it has precedence over `since`.",
             },
         },
     });
@@ -69,11 +69,8 @@ fn events(parts: &mut Parts) {
 
 const EVENTS: &str = "\
     Each event has an `id` (its `seq`), a name (`event: progress`, or `closed` for the last one) \
-    and the message as its `data`. The stream begins with `retry`, says `: still here` every 15 \
-    seconds, and ends after `closed`. Resume with `Last-Event-ID` or `?since=`: nothing is missed \
-    and nothing told twice. 204: there is nothing more to come; do not ask again.\n\n\
-    A browser's `EventSource` can send no `Authorization`: it exchanges its ticket for one that \
-    stands in the URL, good for one request.";
+    and the message as its `data`. The stream begins with `retry`, sends the comment `: still here` every 15 seconds, and ends after `closed`. Resume with `Last-Event-ID` or `?since=`: no event is missed or repeated. 204: no event will follow; do not ask again.\n\n\
+    A browser's `EventSource` cannot send `Authorization`: the page exchanges its ticket for one that goes into the URL and is valid for one request.";
 
 fn socket(parts: &mut Parts) {
     let codes: Vec<_> = WatchEnd::ALL
@@ -98,8 +95,8 @@ fn socket(parts: &mut Parts) {
                 "required": ["Sec-WebSocket-Protocol"],
                 "properties": { "Sec-WebSocket-Protocol": {
                     "type": "string",
-                    "description": "The socket's own subprotocol, and beside it a page's ticket; \
-                        the relay agrees to the first.",
+                    "description": "The socket's own subprotocol, and a page's ticket as another; \
+                                    the relay selects the first.",
                     "pattern": format!("(^|, *){offered}( *,|$)"),
                     "examples": [format!("{WATCH_SUBPROTOCOL}, {TICKET_SUBPROTOCOL}tkt_…")],
                 } },
@@ -115,10 +112,9 @@ fn socket(parts: &mut Parts) {
 }
 
 const SOCKET: &str = "\
-    Each event is one text frame. A watcher has nothing to say: whatever it sends but pongs, a few \
-    pings and a close ends the socket. Resume with `?since=`. The relay pings every 15 seconds, and \
+    Each event is one text frame. A watcher sends no messages: anything but pongs, a few pings and a close ends the socket. Resume with `?since=`. The relay pings every 15 seconds, and \
     closes with 1000 after the outcome.\n\n\
-    How it closes:";
+    Close codes:";
 
 fn parameters() -> Value {
     json!({ "id": { "description": "The ceremony (`cer_…`)." } })
@@ -137,7 +133,7 @@ fn since() -> Value {
         "properties": { "since": {
             "type": "integer",
             "minimum": 0,
-            "description": "The `seq` that the watcher has; what follows it is told.",
+            "description": "The `seq` that the watcher has; later events are sent.",
         } },
     })
 }

@@ -12,7 +12,6 @@ use crate::schema::components::Components;
 
 const CHANNEL: &str = "channels/webhooks";
 
-/// One of each.
 const SENT: [&str; 8] = [
     r#"{"type":"ceremony.closed","data":{"id":"cer_a6-bC0aBPZMwiNp1VYKcnw","type":"approval","outcome":"succeeded","seq":60},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
     r#"{"type":"device.paired","data":{"id":"dev_EiZT2hXq0mGv4z8p1sJ7Qg","username":"ada@example.com"},"timestamp":"2026-01-02T03:04:05.678Z"}"#,
@@ -28,8 +27,8 @@ const SENT: [&str; 8] = [
 const fn when(news: &WebhookNews) -> &'static str {
     match news {
         WebhookNews::CeremonyClosed { .. } => {
-            "Once for each ceremony that this client opened, whatever its outcome. Fetch the \
-             ceremony for its result: this message decides nothing."
+            "Once for each ceremony that this client opened, with any outcome. Fetch the ceremony \
+             for its result: this message decides nothing."
         }
         WebhookNews::DevicePaired { .. } | WebhookNews::DeviceRevoked { .. } => {
             "For every user of the tenant; needs the scope device:pair."
@@ -41,10 +40,10 @@ const fn when(news: &WebhookNews) -> &'static str {
              card:read."
         }
         WebhookNews::UserNotMe { .. } => {
-            "An alarm: somebody opened a ceremony in the name of a person who did not ask for it. \
+            "An alarm: a ceremony was opened in the name of a user who did not ask for it. \
              `ceremony.closed` with the outcome `denied` is sent as well."
         }
-        WebhookNews::Test { .. } => "Whatever the endpoint is told otherwise.",
+        WebhookNews::Test { .. } => "For every endpoint, whatever its events.",
     }
 }
 
@@ -95,8 +94,7 @@ pub(super) fn describe(parts: &mut Parts, components: &mut Components) {
 
 const DESCRIPTION: &str = "\
     At least once, and tried again for 72 hours until the endpoint answers 2xx; 410 ends it for \
-    good. Deliveries are not in order, and the same `webhook-id` is the same news. A body says what \
-    happened to what, no more: the result is fetched with the initiator's own credential.\n\n\
+    good. Deliveries are not in order; the same `webhook-id` is the same event. A body only names the event and its subject: the result is fetched with the initiator's own credential.\n\n\
     Verify the signature over `{webhook-id}.{webhook-timestamp}.{body}` before anything else, and \
     refuse a timestamp that is more than a few minutes off. `v1a` is Ed25519 by the endpoint's \
     public key (`whpk_…`), `v1` is HMAC-SHA-256 with the shared secret (`whsec_…`).";
@@ -104,7 +102,7 @@ const DESCRIPTION: &str = "\
 fn headers(components: &mut Components) -> Value {
     let id = json!({
         "allOf": [components.gives::<EventId>()],
-        "description": "The delivery: the same at every try.",
+        "description": "Id of the delivery: the same in every try.",
     });
     json!({
         "type": "object",
@@ -118,7 +116,7 @@ fn headers(components: &mut Components) -> Value {
             },
             SIGNATURE_HEADER: {
                 "type": "string",
-                "description": "One signature for each key that lives, with a blank between.",
+                "description": "One signature for each valid key, separated by spaces.",
                 "pattern": "^v1a?,[A-Za-z0-9+/=]+( v1a?,[A-Za-z0-9+/=]+)*$",
             },
         },

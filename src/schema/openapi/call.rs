@@ -311,7 +311,7 @@ fn problem(schema: &Value, status: u16, codes: &[ProblemCode]) -> Value {
         }),
         429 | 503 => {
             let seconds = json!({ "type": "integer", "minimum": 0 });
-            json!({ "Retry-After": always("Seconds until it is worth asking again", seconds) })
+            json!({ "Retry-After": always("Seconds to wait before the next request", seconds) })
         }
         _ => return response,
     };

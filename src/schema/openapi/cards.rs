@@ -18,17 +18,15 @@ pub(super) fn describe(draft: &mut OpenApiDraft) {
     });
     draft
         .call(Operation::ListCards, "List a user's cards")
-        .says(
-            "A user who is not known has none. 501 with a FIDO2 server that is not the built-in one.",
-        )
+        .says("An unknown user has no card. 501 with an external FIDO2 server.")
         .segment::<Username>("username")
         .gives::<CardList>(200, "The list", &[("one", json!({ "cards": [card] }))])
         .problems(&[NotSupported]);
     draft
-        .call(Operation::RemoveCard, "Remove a card, say one that is lost")
+        .call(Operation::RemoveCard, "Remove a card, such as a lost one")
         .says(
-            "For good: no ceremony succeeds with it from then on, also none that has begun. 501 with \
-             a FIDO2 server that is not the built-in one.",
+            "Permanent: no ceremony can succeed with it any more, not even an open one. 501 with \
+             an external FIDO2 server.",
         )
         .segment::<Username>("username")
         .segment::<CardId>("id")

@@ -17,7 +17,7 @@ pub(super) fn describe(draft: &mut OpenApiDraft) {
     read(draft);
     draft
         .call(Operation::CancelCeremony, "Cancel a ceremony")
-        .says("The phone's prompt is taken down.")
+        .says("The phone removes the prompt.")
         .segment::<CeremonyId>("id")
         .gives::<CeremonyView>(200, "Cancelled", &[("cancelled", cancelled())])
         .problems(&[AlreadyClosed]);
@@ -65,8 +65,8 @@ fn open(draft: &mut OpenApiDraft) {
         )
         .header(
             "Idempotency-Key",
-            "The same key and body within 24 hours is the same ceremony; the same key with another \
-             body is 422.",
+            "The same key and body within 24 hours give the same ceremony; the same key with \
+             another body gives 422.",
             json!({
                 "type": "string",
                 "minLength": 1,
@@ -96,26 +96,26 @@ fn open(draft: &mut OpenApiDraft) {
 fn read(draft: &mut OpenApiDraft) {
     let wait = format!(
         "Seconds to hold the answer until there is something new; above {0} it counts as {0}. \
-         Nothing new in that time is an answer like any other.",
+         If nothing new happens in that time, the answer is the current state.",
         limits::WAIT_MAX_S
     );
     draft
-        .call(Operation::ReadCeremony, "Read a ceremony, or wait for news of it")
+        .call(Operation::ReadCeremony, "Read a ceremony, or wait for its next step")
         .says(
             "With `wait` a long poll: give the `seq` of the last answer as `since`. The answer \
              has every step so far: take those that you have not seen. The result token is there \
-             when it succeeded, for the client alone, and signed anew at each read. A ticket sees no username, no result, nothing about the card, and not why the person said no. With binding `code`, whether a phone was reached (the steps `sent` and `delivered`) shows only with the scope `presence:read`, and to tickets of a ceremony opened with `show_delivery`: for others these steps change no `seq` and end no wait.",
+             when it succeeded, for the client alone, and signed anew at each read. A ticket sees no username, no result, nothing about the card, and not why the person declined. With binding `code`, whether a phone was reached (the steps `sent` and `delivered`) shows only with the scope `presence:read`, and to tickets of a ceremony opened with `show_delivery`: for others these steps change no `seq` and end no wait.",
         )
         .segment::<CeremonyId>("id")
         .query("wait", &wait, number(0))
-        .query("since", "The `seq` that the caller knows; without it, what stands", number(0))
-        .gives::<CeremonyView>(200, "What stands", &[
+        .query("since", "The `seq` that the caller knows; without it, the current one", number(0))
+        .gives::<CeremonyView>(200, "The current state", &[
             ("pending", pending()),
             ("succeeded", succeeded()),
         ])
         .with(
             "Retry-After",
-            "Only when the relay stops: seconds until another is worth asking",
+            "Only when the relay stops: seconds to wait before the next request",
             json!({ "type": "integer", "minimum": 0 }),
             false,
         )

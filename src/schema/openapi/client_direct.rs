@@ -32,8 +32,8 @@ const STEPS: [([Operation; 2], &str, bool); 4] = [
     ),
 ];
 
-/// Of every answer: an external FIDO2 server's own cookies are passed on whatever it answers.
-const SESSION: &str = "The session: made by a begin call, taken back once it is used up";
+/// Of every answer: an external FIDO2 server's own cookies are passed on with any answer.
+const SESSION: &str = "The session: set by a begin call, and removed once it was used";
 
 pub(super) fn describe(draft: &mut OpenApiDraft) {
     for ([operation, alias], summary, begins) in STEPS {
@@ -44,12 +44,11 @@ pub(super) fn describe(draft: &mut OpenApiDraft) {
 
 fn step(draft: &mut OpenApiDraft, operation: Operation, summary: &str, begins: bool) {
     let about = if begins {
-        "A session cookie ties it to the completing call. Answers 404 where `client_direct` is off. \
-         With an external FIDO2 server its own answer is passed on, whatever that is."
+        "A session cookie binds it to the completing call. Answers 404 where `client_direct` is \
+         off. The answer of an external FIDO2 server is passed on unchanged."
     } else {
-        "Takes the session of the `Cookie` header, which is then used up; 408 without. Answers 404 \
-         where `client_direct` is off. With an external FIDO2 server its own answer is passed on, \
-         whatever that is."
+        "Uses up the session of the `Cookie` header; 408 without one. Answers 404 where \
+         `client_direct` is off. The answer of an external FIDO2 server is passed on unchanged."
     };
     let body = if begins { order(draft) } else { credential(draft) };
     let answer = answer(draft);
@@ -85,7 +84,7 @@ fn step(draft: &mut OpenApiDraft, operation: Operation, summary: &str, begins: b
         )]
     };
     let call = if begins {
-        let about = "No account of this user; or `host_not_allowed`, `origin_not_allowed`";
+        let about = "The user has no account; or `host_not_allowed`, `origin_not_allowed`";
         call.gives_as(403, about, json, answer.clone(), &told(403, "failed"))
     } else {
         let about = "`host_not_allowed`, `origin_not_allowed`";
@@ -98,7 +97,7 @@ fn step(draft: &mut OpenApiDraft, operation: Operation, summary: &str, begins: b
     let call = call
         .gives_as(
             502,
-            "The external FIDO2 server did not answer, or made no sense",
+            "The external FIDO2 server did not answer, or its answer was invalid",
             json,
             answer.clone(),
             &[("usual", unheard)],
@@ -110,7 +109,13 @@ fn step(draft: &mut OpenApiDraft, operation: Operation, summary: &str, begins: b
             answer.clone(),
             &told(409, "failed"),
         )
-        .gives_as(507, "Could not be stored", json, answer.clone(), &told(507, "failed"));
+        .gives_as(
+            507,
+            "The result could not be stored",
+            json,
+            answer.clone(),
+            &told(507, "failed"),
+        );
     let late = if begins { ProblemCode::Unavailable } else { ProblemCode::TooManyRequests };
     let own = [TooLarge, UnsupportedMediaType, late];
     let call = own.into_iter().fold(call, |call, code| {
@@ -167,7 +172,7 @@ fn answer(draft: &mut OpenApiDraft) -> Value {
             "statuscode": { "type": "string" },
             "responseCode": { "type": "integer" },
             "code": { "type": "string", "description": "As in problem details, where the relay \
-                itself refuses before the FIDO2 server is asked." },
+                                                        refuses before it calls the FIDO2 server." },
         },
     });
     draft.named("CertifyAnswer", answer)

@@ -16,11 +16,10 @@ use crate::schema::operations::Operation;
 
 pub(super) fn describe(draft: &mut OpenApiDraft) {
     draft
-        .call(Operation::OpenPairing, "Begin to pair a phone with a user")
+        .call(Operation::OpenPairing, "Start to pair a phone with a user")
         .says(
             "One secret in three forms, for ten minutes and one phone: a link, the same as a QR code, \
-             and a short code to type. Whoever gets it becomes this user's phone: authenticate the \
-             user by other means first.",
+             and a short code to type. A phone that gets it becomes this user's device: authenticate the user by other means first.",
         )
         .takes::<OpenPairing>(&[("ada", json!({ "username": "ada" }))])
         .gives::<OpenedPairing>(201, "Begun", &[(
@@ -33,10 +32,10 @@ pub(super) fn describe(draft: &mut OpenApiDraft) {
         )])
         .problems(&[]);
     draft
-        .call(Operation::VoidPairings, "Void a user's pairings that are open")
+        .call(Operation::VoidPairings, "Void a user's open pairings")
         .says(
-            "From then on no link, QR code or typed code of before makes a phone. The answer is the \
-             same where there is none.",
+            "Earlier links, QR codes and typed codes no longer pair a phone. The answer is the \
+             same if there was none.",
         )
         .segment::<Username>("username")
         .gives_nothing(204, "Voided")
@@ -44,33 +43,36 @@ pub(super) fn describe(draft: &mut OpenApiDraft) {
     pair(draft);
     draft
         .call(Operation::ListDevices, "List a user's phones")
-        .says("A user who is not known has none. `online` needs the scope `presence:read`.")
+        .says("An unknown user has no phone. `online` needs the scope `presence:read`.")
         .segment::<Username>("username")
         .gives::<DeviceList>(200, "The list", &[("one", json!({ "devices": [view()] }))])
         .problems(&[]);
     draft
-        .call(Operation::RenameDevice, "Give a phone another name")
+        .call(Operation::RenameDevice, "Rename a phone")
         .segment::<DeviceId>("id")
         .takes::<RenameDevice>(&[("name", json!({ "name": "Ada's phone" }))])
-        .gives::<DeviceView>(200, "As it now stands", &[("renamed", view())])
+        .gives::<DeviceView>(200, "The changed state", &[("renamed", view())])
         .problems(&[]);
     draft
         .call(Operation::RevokeDevice, "Revoke a phone")
-        .says("For good, also for one that is revoked already. Its socket closes within seconds.")
+        .says(
+            "Permanent; the same answer for a device that is already revoked. Its socket closes \
+               within seconds.",
+        )
         .segment::<DeviceId>("id")
         .gives_nothing(204, "Revoked")
         .problems(&[]);
     draft
-        .call(Operation::RotateDeviceKey, "A phone takes a new key")
+        .call(Operation::RotateDeviceKey, "Give a phone a new key")
         .says(
-            "Both keys sign: the old one hands over, the new one is there. Whatever is wrong, the \
-             answer is the same 401. The same again gets the same answer.",
+            "Both keys sign: the old one hands over, the new one proves possession. Every error is \
+             the same 401. A repetition gets the same answer.",
         )
         .takes::<RotateDeviceKey>(&[(
             "rotation",
             json!({ "new_jwk": jwk(), "old_proof": JWS, "new_proof": JWS }),
         )])
-        .gives::<RotatedDeviceKey>(200, "The new key counts", &[(
+        .gives::<RotatedDeviceKey>(200, "The new key is valid", &[(
             "rotated",
             json!({ "device_id": DEVICE, "jkt": "cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s" }),
         )])
@@ -91,10 +93,10 @@ fn pair(draft: &mut OpenApiDraft) {
     let paired =
         json!({ "device_id": DEVICE, "socket_url": "wss://relay.example.com/v1/device/socket" });
     draft
-        .call(Operation::PairDevice, "A phone becomes a user's device")
+        .call(Operation::PairDevice, "Pair a phone")
         .says(
-            "Called by the phone. Whatever is wrong with token, code or proof, the answer is the same \
-             401; who holds the true one learns by 410 that it was used before. 422: the user has as \
+            "Called by the phone. Every error of token, code or proof is the same 401; only a \
+             correct one that was used before gets 410. 422: the user has as \
              many phones as allowed.",
         )
         .takes::<PairDevice>(&[("by_token", order)])

@@ -23,7 +23,7 @@ use serde_json::{Map, Value, json};
 
 use self::call::OpenApiDraft;
 
-/// What is true of every call.
+/// Statements about every call.
 const ABOUT: &str = "Relays FIDO2 ceremonies from a web page to a card that only the user's phone \
 can read. A backend opens a ceremony, the page shows its code, the person types it into the app and \
 holds the card to the phone; the backend then reads one outcome and a signed result.
@@ -43,7 +43,6 @@ watching calls.
 
 Sockets, server-sent events and webhooks are described in `/asyncapi.json`.";
 
-/// The document.
 #[must_use]
 pub fn document() -> Value {
     let mut draft = OpenApiDraft::new();
@@ -82,13 +81,15 @@ pub fn document() -> Value {
 fn tags() -> Value {
     json!([
         { "name": "ceremonies", "description": "Open, read, cancel" },
-        { "name": "watching", "description": "Wait for the outcome as it comes" },
+        { "name": "watching", "description": "Wait for steps and the outcome" },
         { "name": "devices", "description": "Phones: pairing, list, key, revocation" },
-        { "name": "phones", "description": "What a phone does without a socket, and how it is woken" },
+        { "name": "phones", "description": "Calls of a phone without a socket, and its push \
+                                            address" },
         { "name": "cards", "description": "Cards: list, removal" },
-        { "name": "users", "description": "Why a user's phone does not ring, and lifting that" },
-        { "name": "webhooks", "description": "Endpoints that are told of outcomes" },
-        { "name": "access", "description": "Who is calling: tokens, keys, scopes" },
+        { "name": "users", "description": "Why a user's phone does not ring, and how to lift \
+                                           that" },
+        { "name": "webhooks", "description": "Endpoints that receive events" },
+        { "name": "access", "description": "Tokens, keys, scopes" },
         {
             "name": "client-direct",
             "description": "The FIDO2 server's own REST interface, where it is switched on"
@@ -110,8 +111,8 @@ fn security_schemes() -> Value {
         Scope::PresenceRead => "see whether a device is connected and has a prompt",
         Scope::WebhookAdmin => "manage webhooks",
         Scope::UvWeaken => "open sign-ins that do not require user verification",
-        Scope::UserUnlock => "lift the pauses of its own prompts",
-        Scope::PriorAuthAssert => "have its `prior_auth` believed",
+        Scope::UserUnlock => "lift the limits that hold back its own prompts",
+        Scope::PriorAuthAssert => "make its `prior_auth` count",
     };
     let scopes: Map<_, _> =
         Scope::ALL.iter().map(|scope| (scope.as_str().to_owned(), about(*scope).into())).collect();
@@ -119,19 +120,19 @@ fn security_schemes() -> Value {
         "apiKey": {
             "type": "http",
             "scheme": "bearer",
-            "description": "A client's API key (`fido-relay client create`), for backends alone.",
+            "description": "A client's API key (`fido-relay client create`), only for backends.",
         },
         "accessToken": {
             "type": "oauth2",
-            "description": "A client with a key pair signs who it is (`private_key_jwt`, RFC 7523) \
-                and gets an access token for ten minutes.",
+            "description": "A client with a key pair signs an assertion (`private_key_jwt`, RFC \
+                            7523) and gets an access token for ten minutes.",
             "flows": { "clientCredentials": { "tokenUrl": "/oauth/token", "scopes": scopes } },
         },
         "dpop": {
             "type": "http",
             "scheme": "dpop",
             "description": "A device: a JWS by its key over method, URL, body and the relay's nonce, \
-                in the manner of RFC 9449 and as the device protocol has it.",
+                in the manner of RFC 9449, as the device protocol describes.",
         },
         "ticket": {
             "type": "http",

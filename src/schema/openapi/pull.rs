@@ -16,42 +16,45 @@ use crate::schema::operations::Operation;
 const JSON: &str = "application/json";
 /// Holds for every operation here, and is described at the first.
 const PROOF: &str = "Each request carries a proof of its own (`Authorization: DPoP …`), over the \
-`DPoP-Nonce` of the answer before. Whatever is wrong with it, the answer is the same 401 with a \
-nonce: repeat once. Every answer has a `DPoP-Nonce`, refusals too.";
+                     `DPoP-Nonce` of the previous answer. Every error of the proof is the same 401 \
+                     with a nonce: repeat once. Every answer has a `DPoP-Nonce`, also an error.";
 const SAME: &str = "Proof and nonce are those of `pullCeremonies`.";
 
 pub(super) fn describe(draft: &mut OpenApiDraft) {
     let frame = frame(draft);
     look(draft, &frame);
     let said = draft
-        .call(Operation::ActOnCeremony, "Say what a socket's frame says")
+        .call(Operation::ActOnCeremony, "Send a device frame")
         .says(&format!(
-            "The body is the frame that a socket would carry; its `type` and `ceremony_id` are those \
-             of the path. The answer is the frame that a socket would be answered with, or 204; an \
-             `error` has a status by its `code`. {SAME}"
+            "The body is the frame as on a socket; its `type` and `ceremony_id` are those of the \
+             path. The answer is the frame that a socket would send, or 204; the status of an \
+             `error` follows from its `code`. {SAME}"
         ))
         .segment::<CeremonyId>("id")
-        .segment_of("act", json!({
-            "type": "string", "enum": ["ack", "claim", "card", "answer", "decline"],
-        }));
+        .segment_of(
+            "act",
+            json!({
+                "type": "string", "enum": ["ack", "claim", "card", "answer", "decline"],
+            }),
+        );
     let ack = json!({ "type": "ack", "ceremony_id": CEREMONY, "of": "offer" });
     answers(said.takes_as(JSON, frame.clone(), &[("ack", ack)]), &frame);
     let claimed = draft
-        .call(Operation::ClaimByCode, "A code that no prompt asked for")
+        .call(Operation::ClaimByCode, "Claim by code alone")
         .says(&format!("A `claim` without a `ceremony_id`. {SAME}"));
     let code = json!({ "type": "claim", "code": "900553", "claim_id": "q7Zp.3" });
     answers(claimed.takes_as(JSON, frame.clone(), &[("code", code)]), &frame);
     let declined = draft
-        .call(Operation::DeclineHeld, "\"Not me\" to held prompts")
+        .call(Operation::DeclineHeld, "Say \"not me\" to suppressed prompts")
         .says(&format!("A `decline` without a `ceremony_id`. {SAME}"));
     let not_me = json!({ "type": "decline", "reason": "not_me" });
     answers(declined.takes_as(JSON, frame.clone(), &[("not_me", not_me)]), &frame);
     let fcm = json!({ "push": { "service": "fcm", "token": "registration-token" } });
     let call = draft
-        .call(Operation::SetPushAddress, "Set the address of wakes")
+        .call(Operation::SetPushAddress, "Set the push address")
         .says(&format!(
-            "In place of the one before; `null` removes it. An address belongs to one device: it is \
-             taken from the one that had it. 501: no push service is configured. {SAME}"
+            "Replaces the previous address; `null` removes it. An address belongs to one device: \
+             another device loses it. 501: no push service is configured. {SAME}"
         ))
         .takes::<SetPush>(&[("fcm", fcm)])
         .gives_nothing(204, "Set");
@@ -64,7 +67,7 @@ fn look(draft: &mut OpenApiDraft, frame: &Value) {
         "Pulled",
         json!({
             "type": "object",
-            "description": "What a socket would have brought.",
+            "description": "The frames that a socket would have sent.",
             "required": ["frames", "state"],
             "properties": {
                 "frames": { "type": "array", "items": frame },
@@ -76,24 +79,28 @@ fn look(draft: &mut OpenApiDraft, frame: &Value) {
         format!("Seconds to hold the answer until the state is not `since`; at most {WAIT_MAX_S}");
     let (text, number) =
         (json!({ "type": "string", "maxLength": 64 }), json!({ "type": "integer", "minimum": 0 }));
-    let shown = "Ids of ceremonies that the app shows, at most 16, with commas between them: it is \
-                 told of those that are no longer its own";
+    let shown = "Ids of ceremonies that the app shows, at most 16, separated by commas: the answer \
+                 reports those that are no longer this device's";
     let call = draft
-        .call(Operation::PullCeremonies, "What stands for a phone")
+        .call(Operation::PullCeremonies, "Read a phone's prompts")
         .says(&format!(
-            "`offer` and `challenge` of what is open for it, `closed` and `error` of what it shows, \
-             and notices. A newer request of the phone ends the wait of an older one. {PROOF}"
+            "`offer` and `challenge` of open prompts, `closed` and `error` of prompts in `shown` \
+             that ended, and notices. A new request of the phone ends the wait of an earlier one. \
+             {PROOF}"
         ))
         .query("wait", &wait, number)
-        .query("since", "The `state` that the app has", text)
+        .query("since", "The `state` of the last answer", text)
         .query("shown", shown, json!({ "type": "string", "maxLength": 511 }))
-        .gives_as(200, "What stands", JSON, pulled, &[(
-            "closed",
-            json!({ "frames": [offer], "state": "Zm9vYmFyYmF6cXV4cXV1eA" }),
-        )])
+        .gives_as(
+            200,
+            "The phone's prompts",
+            JSON,
+            pulled,
+            &[("closed", json!({ "frames": [offer], "state": "Zm9vYmFyYmF6cXV4cXV1eA" }))],
+        )
         .with(
             "Retry-After",
-            "The relay is about to restart: seconds until it is worth asking again",
+            "The relay restarts: seconds to wait before the next request",
             json!({ "type": "integer", "minimum": 0 }),
             false,
         );
@@ -102,14 +109,17 @@ fn look(draft: &mut OpenApiDraft, frame: &Value) {
 
 /// A frame in either direction.
 fn frame(draft: &mut OpenApiDraft) -> Value {
-    draft.named("DeviceSocketFrame", json!({
-        "type": "object",
-        "description": "A frame of the device socket, as `/asyncapi.json` and the device protocol \
-                        have them.",
-        "required": ["type"],
-        "properties": { "type": { "type": "string" } },
-        "additionalProperties": true,
-    }))
+    draft.named(
+        "DeviceSocketFrame",
+        json!({
+            "type": "object",
+            "description": "A frame of the device socket, as described in `/asyncapi.json` and the \
+                            device protocol.",
+            "required": ["type"],
+            "properties": { "type": { "type": "string" } },
+            "additionalProperties": true,
+        }),
+    )
 }
 
 /// What a frame is answered with.
@@ -125,15 +135,15 @@ fn answers(call: Call<'_>, frame: &Value) {
         });
         [("frame", error)]
     };
-    let about = "A frame of a ceremony, or nothing that is known here";
+    let about = "A frame of a ceremony, or an unknown resource";
     let seconds = || json!({ "type": "integer", "minimum": 0 });
-    let again = "Seconds until it is worth asking again";
+    let again = "Seconds to wait before the next request";
     let call = call
         .gives_as(200, "`offer` or `accepted`", JSON, frame.clone(), &offer_or_accepted)
-        .gives_nothing(204, "Taken; there is no reply")
+        .gives_nothing(204, "Accepted without a reply")
         .gives_as(
             400,
-            "No frame, or one that is not of the path",
+            "Not a frame, or not the frame of the path",
             JSON,
             frame.clone(),
             &error("invalid_frame", "the frame is malformed", false),
@@ -154,14 +164,14 @@ fn answers(call: Call<'_>, frame: &Value) {
         )
         .gives_as(
             409,
-            "Not now, and not again",
+            "Too late, or not this device's turn",
             JSON,
             frame.clone(),
             &error("already_closed", "the ceremony is closed", false),
         )
         .gives_as(
             422,
-            "A code that is none, or a wrong one",
+            "A malformed or wrong code",
             JSON,
             frame.clone(),
             &error("wrong_code", "wrong code, 2 tries left", false),
@@ -176,7 +186,7 @@ fn answers(call: Call<'_>, frame: &Value) {
         .with("Retry-After", again, seconds(), true)
         .gives_as(
             503,
-            "It could not be stored; nothing has happened",
+            "The relay could not store it; nothing has changed",
             JSON,
             frame.clone(),
             &error("unavailable", "try again", true),

@@ -14,11 +14,11 @@ pub(super) fn describe(draft: &mut OpenApiDraft) {
         .problems(&[]);
     draft
         .call(Operation::IsReady, "Whether this node may take traffic")
-        .says("Not while it stops, and not while it cannot store or record what happens.")
+        .says("Not while it stops, or cannot store events, or cannot write its audit log.")
         .gives_as(200, "It may", "text/plain", line("ready\n"), &[])
         .problems(&[Unavailable]);
     draft
-        .call(Operation::FindDocs, "The way to the page for people")
+        .call(Operation::FindDocs, "Redirect to the documentation")
         .gives_nothing(303, "It is there")
         .with("Location", "`docs`", json!({ "type": "string" }), true)
         .problems(&[]);
@@ -35,11 +35,11 @@ pub(super) fn describe(draft: &mut OpenApiDraft) {
         let tag = json!({ "type": "string" });
         draft
             .call(operation, summary)
-            .header("If-None-Match", "What the caller has", tag.clone())
+            .header("If-None-Match", "The caller's version of the document", tag.clone())
             .gives_as(200, "The document", media_type, json!({ "type": kind }), &[])
             .with("ETag", "Changes with the document", tag.clone(), true)
             .with("Cache-Control", "For five minutes", tag.clone(), true)
-            .gives_nothing(304, "The caller has it")
+            .gives_nothing(304, "Not modified")
             .with("ETag", "Changes with the document", tag, true)
             .problems(&[]);
     }

@@ -12,8 +12,8 @@ use crate::schema::operations::Operation;
 
 pub(super) fn describe(draft: &mut OpenApiDraft) {
     draft
-        .call(Operation::ReadClient, "Who am I, and what may I")
-        .says("For every client, whatever its scopes.")
+        .call(Operation::ReadClient, "Read the calling client")
+        .says("For every client; no scope is needed.")
         .gives::<ClientView>(
             200,
             "The client",
@@ -74,8 +74,8 @@ fn token(draft: &mut OpenApiDraft) {
                 "A JWS by a key that the client registered: `iss` and `sub` its id, `aud` this \
                  endpoint or the issuer, `exp` within five minutes, a fresh `jti`."
             ),
-            "client_id": text("If it is there, the same as in the assertion."),
-            "scope": text("Scopes with a blank between; without it, all that the client has."),
+            "client_id": text("If present, the same as in the assertion."),
+            "scope": text("Scopes separated by spaces; by default all of the client's."),
         },
     });
     let form = draft.named("TokenRequest", form);
@@ -93,8 +93,7 @@ fn token(draft: &mut OpenApiDraft) {
         .call(Operation::IssueToken, "Get an access token")
         .says(
             "OAuth 2.0 client credentials with `private_key_jwt` (RFC 6749 section 4.4, RFC 7523). \
-             An assertion is good once. Parameters that are not known are ignored; one that is there \
-             twice is refused, and so is a client secret.",
+             An assertion can be used once. Unknown parameters are ignored; a repeated parameter and a client secret are refused.",
         )
         .takes_as("application/x-www-form-urlencoded", form, &[("token", example)])
         .gives::<GrantedToken>(200, "Granted", &[("granted", granted)])
@@ -102,7 +101,7 @@ fn token(draft: &mut OpenApiDraft) {
         .gives::<TokenError>(400, "The request cannot be granted", &[
             ("scope", error("invalid_scope", "the client does not have this scope")),
         ])
-        .gives::<TokenError>(401, "The client did not prove who it is", &[(
+        .gives::<TokenError>(401, "The client was not authenticated", &[(
             "client",
             error("invalid_client", "the client assertion was not accepted"),
         )])

@@ -15,10 +15,10 @@ pub(super) fn describe(draft: &mut OpenApiDraft) {
     draft
         .call(Operation::ReadPrompts, "Why the caller's prompts do not ring")
         .says(
-            "Of the caller's own openings, and alike for a name that no user has. Without \
-             `presence:read` by the caller's own openings and their outcomes alone, as if each \
-             prompt reached a phone; with it also by what others have asked, and by what the \
-             phones were rung for.",
+            "For prompts of the caller's own ceremonies; an unknown name gets the same kind of \
+             answer. Without `presence:read` it follows only from the caller's own openings and \
+             their outcomes, as if each prompt reached a phone; with it also from other \
+             initiators' openings, and from the prompts that rang.",
         )
         .segment::<Username>("username")
         .gives::<UserPrompts>(200, "How it stands", &[("free", free), ("held", held)])
@@ -26,9 +26,9 @@ pub(super) fn describe(draft: &mut OpenApiDraft) {
     draft
         .call(Operation::UnlockPrompts, "Let the caller's next prompt ring")
         .says(
-            "Lifts what holds the caller's own prompts back, whether there is anything or not: 204 \
-             for any name. Three times a day for a user, then 429 with `Retry-After`. \"Not me\" \
-             and locks of phones stay: they are the operator's to lift. The user's phones get a \
+            "Lifts the limits that hold back the caller's own prompts: 204 for any name, also \
+             without a limit. Three times a day for a user, then 429 with `Retry-After`. \"Not \
+             me\" and locks of phones stay: only the operator can lift them. The user's phones get a \
              notice.",
         )
         .segment::<Username>("username")

@@ -28,35 +28,34 @@ pub(super) fn describe(draft: &mut OpenApiDraft) {
         .call(Operation::OpenWatchSocket, "Watch a ceremony over a WebSocket")
         .says(
             "A WebSocket handshake (RFC 6455). A page without headers of its own offers \
-             `ticket.<ticket>` as a second subprotocol. The relay alone talks.",
+             `ticket.<ticket>` as a second subprotocol. Only the relay sends messages.",
         )
         .segment::<CeremonyId>("id")
-        .query("since", "The `seq` that the watcher has: only later events are told", number(0))
-        .header("Last-Event-ID", "The same; it wins over `since`", number(0))
+        .query("since", "The `seq` that the watcher has: only later events are sent", number(0))
+        .header("Last-Event-ID", "The same; it has precedence over `since`", number(0))
         .header(
             "Sec-WebSocket-Protocol",
-            "What the socket is to speak; without it: 426",
+            "The subprotocol of the socket; 426 without it",
             subprotocol(WATCH_SUBPROTOCOL),
         )
         .gives_nothing(101, "A socket")
-        .with("Sec-WebSocket-Protocol", "What the socket speaks", constant(WATCH_SUBPROTOCOL), true)
+        .with("Sec-WebSocket-Protocol", "The agreed subprotocol", constant(WATCH_SUBPROTOCOL), true)
         .problems(&[UpgradeRequired]);
     draft
         .call(Operation::OpenDeviceSocket, "A phone's socket")
         .says(
-            "A WebSocket handshake (RFC 6455). The phone proves itself in its first frame; until \
-             then it is nobody. Off loopback over TLS alone: 426 also means that it was dialled \
-             without.",
+            "A WebSocket handshake (RFC 6455). The phone authenticates in its first frame. Off \
+             loopback it requires TLS: 426 also means that TLS is missing.",
         )
         .header(
             "Sec-WebSocket-Protocol",
-            "What the socket is to speak; without it: 426",
+            "The subprotocol of the socket; 426 without it",
             subprotocol(DEVICE_SUBPROTOCOL),
         )
         .gives_nothing(101, "A socket")
         .with(
             "Sec-WebSocket-Protocol",
-            "What the socket speaks",
+            "The agreed subprotocol",
             constant(DEVICE_SUBPROTOCOL),
             true,
         )
@@ -84,20 +83,19 @@ fn events(draft: &mut OpenApiDraft) {
         .call(Operation::WatchCeremony, "Watch a ceremony by server-sent events")
         .says(
             "One event for each step, with its `seq` as `id`; the last is named `closed` and ends \
-             the stream. A comment every 15 s says that the relay is still there. Two credentials in \
+             the stream. A comment every 15 s keeps the connection alive. Two credentials in \
              one request are refused.",
         )
         .segment::<CeremonyId>("id")
-        .query("since", "The `seq` that the watcher has: only later events are told", number(0))
-        .header("Last-Event-ID", "The same, by a browser that reconnects; it wins", number(0))
-        .gives_as(
-            200,
-            "Events (HTML standard, section 9.2)",
-            "text/event-stream",
-            event,
-            &[],
+        .query("since", "The `seq` that the watcher has: only later events are sent", number(0))
+        .header(
+            "Last-Event-ID",
+            "The same, sent by a browser that reconnects; it has \
+                                  precedence",
+            number(0),
         )
-        .gives_nothing(204, "There will be no more events: do not reconnect")
+        .gives_as(200, "Events (HTML standard, section 9.2)", "text/event-stream", event, &[])
+        .gives_nothing(204, "No more events will follow: do not reconnect")
         .problems(&[]);
 }
 

@@ -1,4 +1,4 @@
-//! Endpoints that are told of outcomes, and what has not reached them.
+//! Endpoints that receive events, and what has not reached them.
 
 use fido_relay_proto::ProblemCode::{Internal, NotFound, Unprocessable};
 use fido_relay_proto::webhook::{
@@ -18,7 +18,7 @@ pub(super) fn describe(draft: &mut OpenApiDraft) {
         .call(Operation::CreateWebhook, "Register an endpoint")
         .says(
             "On a host and port that the operator allows; otherwise 422. Events of devices need the \
-             scope `device:pair` too. The `v1` secret is seen here and never again.",
+             scope `device:pair` too. The `v1` secret is shown only in this answer.",
         )
         .takes::<CreateWebhook>(&[("outcomes", order)])
         .gives::<CreatedWebhook>(201, "Registered", &[("registered", view())])
@@ -35,42 +35,42 @@ pub(super) fn describe(draft: &mut OpenApiDraft) {
     draft
         .call(Operation::ChangeWebhook, "Change an endpoint")
         .says(
-            "Another URL, other events, or both, by the rules of registering one; keys stay. What \
-             waits goes to the new URL at once. Of events that are new to the endpoint nothing \
-             from before is sent; what waits of others is still sent.",
+            "Changes the URL, the events, or both, by the rules of registration; keys stay. \
+             Waiting deliveries go to the new URL at once, also those of removed events. Earlier \
+             events of a new kind are not sent.",
         )
         .segment::<WebhookId>("id")
         .takes::<ChangeWebhook>(&[(
             "moved",
             json!({ "url": "https://shop.example.com/new-hooks" }),
         )])
-        .gives::<WebhookView>(200, "As it now stands", &[("endpoint", view())])
+        .gives::<WebhookView>(200, "The changed state", &[("endpoint", view())])
         .problems(&[Unprocessable, Internal]);
     draft
         .call(Operation::RemoveWebhook, "Remove an endpoint")
-        .says("With all that is kept of its deliveries.")
+        .says("Its stored deliveries are removed too.")
         .segment::<WebhookId>("id")
         .gives_nothing(204, "Removed")
         .problems(&[Internal]);
     draft
-        .call(Operation::RotateWebhookKey, "Make a new key for an endpoint")
-        .says("Earlier keys of its kind sign beside it for as long as is said, at most 30 days.")
+        .call(Operation::RotateWebhookKey, "Create a new key for an endpoint")
+        .says("Earlier keys of its scheme also sign for the given time, at most 30 days.")
         .segment::<WebhookId>("id")
         .takes::<RotateWebhook>(&[("rotation", json!({ "scheme": "v1a", "old_lives_s": 3600 }))])
         .gives::<CreatedWebhook>(201, "Made", &[("made", view())])
         .problems(&[Unprocessable, Internal]);
     draft
-        .call(Operation::EnableWebhook, "Send to an endpoint again that was gone")
+        .call(Operation::EnableWebhook, "Resume deliveries to a gone endpoint")
         .says(
-            "What happened in the first 72 hours after its 410 is there as dead letters, to be sent \
-             again one by one.",
+            "Events of the first 72 hours after its 410 are dead letters, which can be resent one \
+             by one.",
         )
         .segment::<WebhookId>("id")
         .gives::<WebhookView>(200, "Enabled", &[("endpoint", view())])
         .problems(&[Internal]);
     draft
-        .call(Operation::TestWebhook, "Send a test now")
-        .says("Once and without a repetition; the answer says what came of it.")
+        .call(Operation::TestWebhook, "Send a test event")
+        .says("Sent once, without retries; the answer has the result.")
         .segment::<WebhookId>("id")
         .gives::<TestedWebhook>(
             200,
@@ -90,22 +90,23 @@ fn deliveries(draft: &mut OpenApiDraft) {
         "failure": "timeout",
     });
     draft
-        .call(Operation::ListDeliveries, "List what has not reached an endpoint")
-        .says("In pages: give `next` as `after` until there is none.")
+        .call(Operation::ListDeliveries, "List undelivered events")
+        .says("In pages: pass `next` as `after` until it is absent.")
         .segment::<WebhookId>("id")
-        .query_of::<DeliveryState>("state", "Only what is so")
-        .query_of::<EventId>("after", "Where the last page ended")
+        .query_of::<DeliveryState>("state", "Only deliveries in this state")
+        .query_of::<EventId>("after", "The `next` of the last page")
         .gives::<DeliveryList>(200, "A page", &[("one", json!({ "deliveries": [delivery] }))])
         .problems(&[]);
     draft
-        .call(Operation::ResendDelivery, "Send a dead letter again")
+        .call(Operation::ResendDelivery, "Resend a dead letter")
         .says(
-            "For another 72 hours. The same answer for one that is being tried: the call can be \
-             repeated. 404 for one that has arrived. 422 while the endpoint is gone.",
+            "Tried for another 72 hours. A delivery that is being tried gets the same answer, so \
+             the call can be repeated. 404 for one that was delivered. 422 while the endpoint is \
+             gone.",
         )
         .segment::<WebhookId>("id")
         .segment::<EventId>("delivery")
-        .gives_nothing(202, "It will be tried again")
+        .gives_nothing(202, "The delivery will be tried again")
         .problems(&[Unprocessable, Internal]);
 }
 

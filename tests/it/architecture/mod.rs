@@ -17,6 +17,11 @@ use source::{CRATES, Source};
 /// Where a file goes beyond the table: (file, room, reason). To be emptied, not to be filled.
 const EXCEPTIONS: &[(&str, &str, &str)] = &[];
 
+/// Rooms that read and write records by functions of `app` alone.
+const WITHOUT_STORE: [&str; 2] = ["edge", "cli"];
+/// What of `ports` reads and writes records.
+const OF_STORE: [&str; 5] = ["Store", "Bucket", "Batch", "Revision", "records"];
+
 /// Files over the limit of lines, each with the reason why it is not split.
 const LONG: &[(&str, &str)] = &[];
 const MOST_LINES: usize = 500;
@@ -49,6 +54,13 @@ fn faults(path: &str, text: &str) -> Vec<String> {
         let excepted = |(file, room, _): &(&str, &str, &str)| *file == path && *room == target;
         if !EXCEPTIONS.iter().any(excepted) {
             faults.push(format!("{path}: {} must not use {target}", home.name));
+        }
+    }
+    if source.module().first().is_some_and(|room| WITHOUT_STORE.contains(&room.as_str())) {
+        for used in source.used_modules().iter().filter(|used| used[0] == "ports") {
+            if let Some(known) = used.iter().find(|part| OF_STORE.contains(&part.as_str())) {
+                faults.push(format!("{path}: {} must not know ports::{known}", home.name));
+            }
         }
     }
     for used in source.used_libraries() {
@@ -215,6 +227,8 @@ fn the_checker_sees_every_way_to_reach_into_another_room() {
         ("src/delivery/pull.rs", "use axum::Json;", "delivery must not know axum"),
         ("proto/src/device.rs", "use tokio::sync;", "proto must not know tokio"),
         ("webauthn/src/cose.rs", "use std::time::Instant;", "webauthn must not know std::time"),
+        ("src/edge/views.rs", "use crate::ports::Store;", "edge must not know ports::Store"),
+        ("src/cli/rig.rs", "use crate::ports::store::Bucket;", "cli must not know ports::Bucket"),
         ("src/somewhere/mod.rs", "", "lies in no room of the table"),
     ] {
         assert_eq!(said_of(path, code), [fault], "{code}");

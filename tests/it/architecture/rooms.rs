@@ -169,6 +169,8 @@ pub(super) const ROOMS: &[Room] = &[
             "ports",
             "tasks",
             "fault_point",
+            // How long a page's ticket outlives its ceremony.
+            "security",
             "security::random",
             "security::encryption",
         ],

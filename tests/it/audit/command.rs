@@ -47,16 +47,16 @@ async fn the_log_of_a_running_relay_and_its_receipts_verify_from_the_command_lin
     let receipt = ["receipt", "receipt.jws", "--jwks", "jwks.json"];
     let ran = run(&data, &receipt).await;
     assert!(
-        ran.code == Some(0) && ran.out.contains("words were NOT given"),
+        ran.code == Some(0) && ran.out.contains("which was NOT given"),
         "{} {}",
         ran.out,
         ran.err
     );
     let ran = run(&data, &[&receipt[..], &["--transaction", "payment.json"]].concat()).await;
-    assert!(ran.out.contains("covers exactly the given words"), "{} {}", ran.out, ran.err);
+    assert!(ran.out.contains("covers exactly the given transaction"), "{} {}", ran.out, ran.err);
     assert!(ran.out.contains("Not proven"), "{}", ran.out);
     let ran = run(&data, &[&receipt[..], &["--transaction", "other.json"]].concat()).await;
-    assert!(ran.code == Some(1) && ran.err.contains("not the words"), "{}", ran.err);
+    assert!(ran.code == Some(1) && ran.err.contains("not the approved one"), "{}", ran.err);
     let ran = run(&data, &["receipt", "receipt.jws"]).await;
     assert_eq!(ran.code, Some(2), "{}", ran.err);
 

@@ -92,7 +92,7 @@ async fn a_browser_is_told_that_the_phone_said_no() {
     browser.open(stage.bank_url().as_str()).await;
     browser.click("[data-action=sign-in]").await;
     browser.read("#headline", "Declined on your phone").await;
-    browser.read("#advice", "If that was a slip, start again.").await;
+    browser.read("#advice", "If that was a mistake, start again.").await;
     browser.see("[data-step=claimed][data-state=skipped]").await;
     browser.see("[data-step=closed][data-state=bad]").await;
     assert!(story.text().contains("denied (declined)"), "{}", story.text());

@@ -83,7 +83,7 @@ async fn a_new_certificate_serves_without_a_restart_and_a_bad_one_never_does() {
     // By signal.
     put((&second.0, &second.1));
     relay.signal(Signal::HUP);
-    relay.logged("a new certificate serves", 1).await;
+    relay.logged("new TLS certificate in use", 1).await;
     assert!(caller.is_served(&second.0).await);
     assert!(answers(&mut standing).await, "a connection that stands is not touched");
 
@@ -99,7 +99,7 @@ async fn a_new_certificate_serves_without_a_restart_and_a_bad_one_never_does() {
     for (nth, pair) in bad.into_iter().enumerate() {
         put(pair);
         relay.signal(Signal::HUP);
-        relay.logged("the new certificate is refused, the old one stays", nth + 1).await;
+        relay.logged("the new TLS certificate cannot be used: the old one stays", nth + 1).await;
         assert!(caller.is_served(&second.0).await);
     }
     assert!(relay.written().contains("ERROR"), "an operator is told");
@@ -113,7 +113,7 @@ async fn a_new_certificate_serves_without_a_restart_and_a_bad_one_never_does() {
     let caller = Caller::new(&authority, relay.url());
     assert!(caller.is_served(&second.0).await);
     put((&third.0, &third.1));
-    relay.logged("a new certificate serves", 1).await;
+    relay.logged("new TLS certificate in use", 1).await;
     assert!(caller.is_served(&third.0).await);
     relay.kill().await;
 }

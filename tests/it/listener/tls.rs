@@ -134,12 +134,17 @@ async fn doctor_and_health_know_the_certificate() {
         assert!(advice.contains(remedy), "{remedy} is not advised: {told}");
     };
     let told = home.run(&["doctor"]).await.text();
-    assert!(told.contains("and its key fit; good for"), "{told}");
-    assert!(told.contains("it is a certificate for 127.0.0.1"), "{told}");
+    assert!(told.contains("and its key match; valid for"), "{told}");
+    assert!(told.contains("the certificate covers 127.0.0.1"), "{told}");
     home.set("FIDO_RELAY_PUBLIC_URL", "https://relay.example.com");
-    ails(&home, "it is no certificate for relay.example.com", "get one for that name").await;
+    ails(
+        &home,
+        "the certificate does not cover relay.example.com",
+        "get a certificate for that name",
+    )
+    .await;
     put(directory.path(), "key.pem", &authority.pair().1);
-    ails(&home, "is not that of the certificate", "the key that the certificate was made").await;
+    ails(&home, "is not that of the certificate", "name the private key of this certificate").await;
     put(directory.path(), "cert.pem", &authority.pair_until(2001).0);
     ails(&home, "it ended at", "renew the certificate").await;
     put(directory.path(), "cert.pem", "nothing of the kind");

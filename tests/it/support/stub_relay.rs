@@ -9,6 +9,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request};
 use fido_relay::app::ceremonies::CeremonyKey;
 use fido_relay::app::clients::NewClient;
+use fido_relay::app::keys;
 use fido_relay::backends::embedded::LocalBus;
 use fido_relay::core::ceremony::{
     Begun, Ceremony, Event, UpstreamSession, Verdict, VerifiedAnswer,
@@ -231,7 +232,8 @@ impl StubRelay {
         let Dependencies { clock: time, tasks, .. } = relay.dependencies();
         let listener = Listener::start(ListenerSettings::default(), time, tasks).unwrap();
         let app = app_of(relay.dependencies());
-        let edge = Edge::new(relay.clone(), app.clone(), settings, listener, None).await.unwrap();
+        let keys = keys::load_or_make(&*app.store, &relay.dependencies().encryptor).await.unwrap();
+        let edge = Edge::new(relay.clone(), app.clone(), &keys, settings, listener, None).unwrap();
         let new = NewClient {
             tenant: TenantId::default(),
             name: PlainText::new("Example Bank").unwrap(),

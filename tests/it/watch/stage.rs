@@ -1,7 +1,7 @@
 //! A relay with one ceremony at a time, moved step by step by the test.
 
-use fido_relay::app::ceremonies;
-use fido_relay::app::ceremonies::{CeremonyKey, CeremonySnapshot, OpenRequest};
+use fido_relay::app::ceremonies::{CeremonyKey, CeremonySnapshot};
+use fido_relay::app::clients::Clients;
 use fido_relay::app::keys;
 use fido_relay::config::Config;
 use fido_relay::core::ceremony::{Event, State};
@@ -9,9 +9,7 @@ use fido_relay::security::random;
 use fido_relay::security::ticket::Tickets;
 use fido_relay_proto::device::{AckOf, CardErrorCode, CardEvent, DeclineReason};
 use fido_relay_proto::http::OpenCeremony;
-use fido_relay_proto::{
-    AttemptId, Binding, CeremonyId, DeviceId, NodeId, PlainText, Step, TenantId,
-};
+use fido_relay_proto::{AttemptId, Binding, CeremonyId, DeviceId, NodeId, Step, TenantId};
 use serde_json::json;
 use serde_json::value::RawValue;
 
@@ -113,13 +111,12 @@ impl Stage {
         let id = serde_json::from_value(me["client_id"].clone()).unwrap();
         let body = json!({ "type": "authentication", "username": username, "binding": binding });
         let body: OpenCeremony = serde_json::from_value(body).unwrap();
-        let name = PlainText::new("Example Bank").unwrap();
         let relay = self.relay.running.relay();
-        let (world, tenant) = (relay.dependencies(), TenantId::default());
-        let now = world.clock.now();
-        let asker = ceremonies::Initiator { tenant, id, name, is_believed: true, code_alone: true };
-        let mut order = OpenRequest::new(asker, body, None, "localhost".into(), now);
-        order.request.deadline = now.plus_millis(life_ms);
+        let world = relay.dependencies();
+        let clients = Clients::new(world.store.clone());
+        let client = clients.find(&TenantId::default(), id).await.unwrap().unwrap();
+        let mut order = relay.ceremonies.request(&client, body, None, "localhost").unwrap();
+        order.request.deadline = order.request.opened_at.plus_millis(life_ms);
         order.request.show_delivery = show_delivery;
         let CeremonySnapshot { id, tenant, code, .. } = relay.ceremonies.open(order).await.unwrap();
         let keys = keys::load_or_make(&*world.store, &world.encryptor).await.unwrap();

@@ -85,7 +85,7 @@ fn elements(der: &[u8]) -> Option<Vec<Any<'_>>> {
     all(content)
 }
 
-/// Every element of `der`, one behind the other.
+/// The elements of `der` in their order.
 fn all(mut der: &[u8]) -> Option<Vec<Any<'_>>> {
     let mut elements = Vec::new();
     while !der.is_empty() {

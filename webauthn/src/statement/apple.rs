@@ -1,5 +1,5 @@
-//! `apple` (WebAuthn section 8.8): a certificate for the new credential's key that carries a hash
-//! of what is attested.
+//! `apple` (WebAuthn section 8.8): a certificate for the new credential's key that contains a hash
+//! of the attested data.
 
 use aws_lc_rs::digest::{SHA256, digest};
 

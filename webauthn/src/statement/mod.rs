@@ -82,7 +82,7 @@ pub(crate) fn self_signed(
     }
 }
 
-/// Demands this number of members; with those that a format reads, no others.
+/// Demands this number of members; with exactly the members that a format reads.
 fn count(members: &Members, number: usize) -> Result<(), VerifyError> {
     if members.len() == number { Ok(()) } else { Err(VerifyError::Statement) }
 }

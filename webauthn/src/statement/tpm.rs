@@ -87,7 +87,7 @@ fn credential_key(mut public: &[u8], algorithm: i64) -> Option<PublicKey> {
     let third = number(rest)?;
     let mut key = vec![(3.into(), algorithm.into())];
     match kind {
-        // TPM_ALG_RSA: `third` are the key's bits; an exponent of 0 stands for 65537.
+        // TPM_ALG_RSA: `third` are the key's bits; an exponent of 0 means 65537.
         0x0001 => {
             let exponent = (u32::from(number(rest)?) << 16) | u32::from(number(rest)?);
             let exponent = if exponent == 0 { 65537 } else { exponent }.to_be_bytes();

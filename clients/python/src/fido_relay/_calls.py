@@ -45,7 +45,7 @@ class Calls:
         self.base_url = _checked(base_url)
         self.issuer = _checked(issuer) if issuer else self.base_url
         if not timeout > 0:
-            raise ValueError("timeout is more than 0 seconds")
+            raise ValueError("timeout must be more than 0 seconds")
         self._retries = retries
         self._longest_pause = longest_pause
         self._timeout = timeout
@@ -57,7 +57,7 @@ class Calls:
             audience = f"{self.issuer}/oauth/token"
             self._credential = KeyPair(client_id, key_id, private_key, audience)
         else:
-            raise ValueError("either api_key, or client_id, key_id and private_key")
+            raise ValueError("give either api_key, or client_id, key_id and private_key")
 
     def __repr__(self) -> str:
         return f"{self.base_url!r}, {self._credential!r}"
@@ -143,5 +143,5 @@ def _checked(url: str) -> str:
     is_plain = url.isascii() and url.isprintable() and " " not in url
     is_base = parts.hostname and not (parts.query or parts.fragment or parts.username)
     if not (is_plain and is_base and parts.scheme in ("http", "https")):
-        raise ValueError("base_url and issuer are http or https URLs: no space, user, query")
+        raise ValueError("base_url and issuer must be http(s) URLs without space, user and query")
     return url.rstrip("/")

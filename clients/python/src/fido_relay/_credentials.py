@@ -105,7 +105,7 @@ def visible(name: str, text: str) -> str:
     """Returns the text if a header can carry it. Errors do not repeat it: it may be a secret."""
     if re.fullmatch(r"[!-~]+", text):
         return text
-    raise ValueError(f"{name} has a space, a line break or no ASCII: strip what a file ends with")
+    raise ValueError(f"{name} must be ASCII without white space: strip what a file ends with")
 
 
 def _loaded(key: str | bytes | PrivateKey) -> PrivateKey:
@@ -116,15 +116,15 @@ def _loaded(key: str | bytes | PrivateKey) -> PrivateKey:
         loaded = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError):
         # The library's message is dropped: it may contain bytes of the key.
-        raise ValueError("private_key is no unencrypted PEM") from None
+        raise ValueError("private_key must be unencrypted PEM") from None
     if isinstance(loaded, PrivateKey):
         return loaded
-    raise ValueError("private_key is EC P-256, Ed25519 or RSA")
+    raise ValueError("private_key must be EC P-256, Ed25519 or RSA")
 
 
 def _algorithm(key: PrivateKey) -> str:
     if isinstance(key, ec.EllipticCurvePrivateKey):
         if not isinstance(key.curve, ec.SECP256R1):
-            raise ValueError("an EC private_key is on P-256")
+            raise ValueError("an EC private_key must be on P-256")
         return "ES256"
     return "EdDSA" if isinstance(key, ed25519.Ed25519PrivateKey) else "PS256"

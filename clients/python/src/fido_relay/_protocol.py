@@ -83,7 +83,7 @@ class Protocol:
 
     def __init__(self, calls: Calls, client_id: str | None, leeway: float) -> None:
         if not 0 <= leeway <= 300:
-            raise ValueError("leeway is 0 to 300 seconds")
+            raise ValueError("leeway must be 0 to 300 seconds")
         self._calls = calls
         self._client_id = client_id
         self._leeway = leeway
@@ -109,7 +109,7 @@ class Protocol:
             body["transaction"] = transaction.to_json()
         key = idempotency_key or str(uuid.uuid4())
         if not IDEMPOTENCY_KEY.fullmatch(key):
-            raise ValueError("idempotency_key is 1 to 255 visible ASCII characters")
+            raise ValueError("idempotency_key must be 1 to 255 visible ASCII characters")
         headers = {"Idempotency-Key": key}
         answer = yield from self._calls.call(
             Send("POST", "/v1/ceremonies", json=body, headers=headers)

@@ -31,7 +31,7 @@ def remaining(limit: float | None, late: type[Exception]) -> float | None:
         return limit
     left = min(float(limit), limit.until - time.monotonic())
     if left <= 0:
-        raise late("the time of the call is over")
+        raise late("the call timed out")
     return left
 
 

@@ -90,7 +90,7 @@ class UnknownKey(FidoRelayError):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        return f"the result token's key is not known yet: again in {self.retry_after:.0f} s"
+        return f"the result token's key is not known yet: retry in {self.retry_after:.0f} s"
 
 
 class InvalidResult(FidoRelayError):

@@ -91,7 +91,7 @@ class Opened:
     ticket: str = field(repr=False)
     """Lets that page watch this one ceremony."""
     prior_auth: PriorAuth = "none"
-    """The believed `prior_auth`: `none` for a client without the scope `prior_auth:assert`."""
+    """The `prior_auth` that counts: `none` for a client without the scope `prior_auth:assert`."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ class UserPrompts:
     """Openings from an unknown browser with `prior_auth` `none`."""
     unlocks_left: int
     vouched: PromptLane | None = None
-    """Openings with another `prior_auth`, if it is believed."""
+    """Openings with another `prior_auth`, if it counts."""
 
 
 @dataclass(frozen=True)

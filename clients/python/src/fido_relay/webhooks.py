@@ -53,9 +53,9 @@ def verify_webhook(
     Raises `InvalidWebhook`; `ValueError` without any key, or for an invalid one.
     """
     if not secrets and not public_keys:
-        raise ValueError("no key to verify with")
+        raise ValueError("no key to verify with: give a secret or a public key")
     if not 0 < tolerance_s <= TOLERANCE_S:
-        raise ValueError(f"tolerance_s is 1 to {TOLERANCE_S}")
+        raise ValueError(f"tolerance_s must be 1 to {TOLERANCE_S}")
     shared = [_secret(secret) for secret in secrets]
     public = [_public_key(key) for key in public_keys]
     given = {name.lower(): value for name, value in headers.items()}
@@ -90,7 +90,7 @@ def _secret(text: str) -> Webhook:
         key = b""
     if not (key and text.startswith("whsec_")):
         # The message must not contain the text: it is a secret.
-        raise ValueError("a secret is whsec_ and base64")
+        raise ValueError("a secret must be whsec_ and base64")
     return Webhook(key)
 
 
@@ -98,7 +98,7 @@ def _public_key(text: str) -> Ed25519PublicKey:
     try:
         return Ed25519PublicKey.from_public_bytes(_decode(text.removeprefix("whpk_")))
     except ValueError:
-        raise ValueError("a public key is whpk_ and 32 bytes in base64") from None
+        raise ValueError("a public key must be whpk_ and 32 bytes in base64") from None
 
 
 def _v1(secret: Webhook, headers: dict[str, str], body: bytes) -> bool:

@@ -1,5 +1,5 @@
 -- What the bank keeps. Times are seconds since the epoch; ids of browsers, and activation codes,
--- are kept as hashes, so that nobody who reads this file can use one.
+-- are kept as hashes, so that a reader of this file cannot use them.
 
 CREATE TABLE IF NOT EXISTS user (
     username        TEXT PRIMARY KEY,

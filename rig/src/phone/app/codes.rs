@@ -189,7 +189,7 @@ impl App {
             FrameErrorCode::SlowDown | FrameErrorCode::Unavailable => {
                 effects.push(Effect::RetrySoon(Some(id)));
             }
-            // A repetition would be refused as well; other frames tell the ceremony's state.
+            // A repetition would be refused as well; other frames report the ceremony's state.
             FrameErrorCode::InvalidFrame
             | FrameErrorCode::UnknownType
             | FrameErrorCode::NotChallenged

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fido_relay_proto::device::{AckOf, DeclineReason, FrameErrorCode};
+use fido_relay_proto::device::{AckOf, Challenge, DeclineReason, FrameErrorCode, Offer};
 use fido_relay_proto::{DeviceFrame, Outcome, RelayFrame};
 
 use super::relay::{Line, ScriptedRelay, Stage, a_challenge, an_offer, credential};
@@ -10,10 +10,27 @@ use crate::phone::app::{App, Effect};
 use crate::phone::{Codes, Decision, DropAt, Faults, PhoneEvent, SecondAnswer, Waits};
 
 /// Offers and takes the right code.
-async fn claim(line: &mut Line, offer: &fido_relay_proto::device::Offer) {
+async fn claim(line: &mut Line, offer: &Offer) {
     line.offer(offer).await;
     assert_eq!(line.acked(AckOf::Offer).await, offer.ceremony_id);
     assert_eq!(line.claimed().await, "271828");
+}
+
+/// Shows the challenge of an offer, which the phone acknowledges.
+async fn challenged(line: &mut Line, offer: &Offer) -> Challenge {
+    let challenge = a_challenge(offer);
+    line.challenge(&challenge).await;
+    line.acked(AckOf::Challenge).await;
+    challenge
+}
+
+/// A relay, its phone that knows the code and misbehaves so, and an offer that it has claimed.
+async fn claimed(faults: Faults) -> (ScriptedRelay, Stage, Line, Offer) {
+    let relay = ScriptedRelay::new().await;
+    let (stage, offer) = relay.phone_with_code(faults);
+    let mut line = relay.welcomed().await;
+    claim(&mut line, &offer).await;
+    (relay, stage, line, offer)
 }
 
 async fn sees_accepted(stage: &mut Stage) {
@@ -24,13 +41,8 @@ async fn sees_accepted(stage: &mut Stage) {
 
 #[tokio::test]
 async fn a_ceremony_with_a_code_runs_from_offer_to_end() {
-    let relay = ScriptedRelay::new().await;
-    let (mut stage, offer) = relay.phone_with_code(Faults::none());
-    let mut line = relay.welcomed().await;
-    claim(&mut line, &offer).await;
-    let challenge = a_challenge(&offer);
-    line.challenge(&challenge).await;
-    line.acked(AckOf::Challenge).await;
+    let (_relay, mut stage, mut line, offer) = claimed(Faults::none()).await;
+    let challenge = challenged(&mut line, &offer).await;
     assert_eq!(line.card().await, None);
     // Byte for byte, blanks included.
     assert_eq!(line.answered().await, (challenge.attempt, credential(1)));
@@ -51,9 +63,7 @@ async fn without_a_code_the_person_only_holds_the_card() {
     let relay = ScriptedRelay::new().await;
     let stage = relay.phone(Arc::new(Codes::default()), Faults::none());
     let mut line = relay.welcomed().await;
-    let challenge = a_challenge(&an_offer(0));
-    line.challenge(&challenge).await;
-    line.acked(AckOf::Challenge).await;
+    let challenge = challenged(&mut line, &an_offer(0)).await;
     assert_eq!(line.card().await, None);
     assert_eq!(line.answered().await.0, challenge.attempt);
     assert_eq!(stage.card.signatures(), 1);
@@ -64,9 +74,7 @@ async fn nothing_is_signed_before_the_person_agrees() {
     let relay = ScriptedRelay::new().await;
     let mut stage = relay.phone(Arc::new(Waits), Faults::none());
     let mut line = relay.welcomed().await;
-    let challenge = a_challenge(&an_offer(0));
-    line.challenge(&challenge).await;
-    line.acked(AckOf::Challenge).await;
+    let challenge = challenged(&mut line, &an_offer(0)).await;
     stage
         .sees("the challenge", |event| {
             matches!(event, PhoneEvent::Challenged { again: false, .. }).then_some(())
@@ -80,21 +88,14 @@ async fn nothing_is_signed_before_the_person_agrees() {
 
 #[tokio::test]
 async fn the_same_attempt_is_signed_once_and_another_anew() {
-    let relay = ScriptedRelay::new().await;
-    let (stage, offer) = relay.phone_with_code(Faults::none());
-    let mut line = relay.welcomed().await;
-    claim(&mut line, &offer).await;
-    let challenge = a_challenge(&offer);
-    line.challenge(&challenge).await;
-    line.acked(AckOf::Challenge).await;
+    let (_relay, stage, mut line, offer) = claimed(Faults::none()).await;
+    let challenge = challenged(&mut line, &offer).await;
     assert_eq!(line.card().await, None);
     line.answered().await;
     line.challenge(&challenge).await;
     // On the same socket the answer is on its way already: an ack, and nothing more.
     line.acked(AckOf::Challenge).await;
-    let another = a_challenge(&offer);
-    line.challenge(&another).await;
-    line.acked(AckOf::Challenge).await;
+    let another = challenged(&mut line, &offer).await;
     assert_eq!(line.card().await, None);
     assert_eq!(line.answered().await, (another.attempt, credential(2)));
     assert_eq!(stage.card.signatures(), 2);
@@ -102,13 +103,8 @@ async fn the_same_attempt_is_signed_once_and_another_anew() {
 
 #[tokio::test]
 async fn an_answer_is_repeated_byte_for_byte_on_every_socket_until_it_is_accepted() {
-    let relay = ScriptedRelay::new().await;
-    let (mut stage, offer) = relay.phone_with_code(Faults::drops(&[DropAt::AnswerSent]));
-    let mut line = relay.welcomed().await;
-    claim(&mut line, &offer).await;
-    let challenge = a_challenge(&offer);
-    line.challenge(&challenge).await;
-    line.acked(AckOf::Challenge).await;
+    let (relay, mut stage, mut line, offer) = claimed(Faults::drops(&[DropAt::AnswerSent])).await;
+    let challenge = challenged(&mut line, &offer).await;
     assert_eq!(line.card().await, None);
     let first = line.answered().await;
     assert!(line.is_gone().await);
@@ -134,10 +130,7 @@ async fn an_answer_is_repeated_byte_for_byte_on_every_socket_until_it_is_accepte
 
 #[tokio::test]
 async fn a_claim_that_was_lost_is_repeated_when_the_offer_comes_again() {
-    let relay = ScriptedRelay::new().await;
-    let (mut stage, offer) = relay.phone_with_code(Faults::drops(&[DropAt::ClaimSent]));
-    let mut line = relay.welcomed().await;
-    claim(&mut line, &offer).await;
+    let (relay, mut stage, mut line, offer) = claimed(Faults::drops(&[DropAt::ClaimSent])).await;
     assert!(line.is_gone().await);
     let mut line = relay.welcomed().await;
     claim(&mut line, &offer).await;
@@ -240,15 +233,10 @@ async fn a_refused_code_is_asked_for_again() {
 
 #[tokio::test]
 async fn what_the_relay_could_not_take_is_sent_again() {
-    let relay = ScriptedRelay::new().await;
-    let (stage, offer) = relay.phone_with_code(Faults::none());
-    let mut line = relay.welcomed().await;
-    claim(&mut line, &offer).await;
+    let (_relay, stage, mut line, offer) = claimed(Faults::none()).await;
     line.refuse(offer.ceremony_id, FrameErrorCode::Unavailable).await;
     assert_eq!(line.claimed().await, "271828");
-    let challenge = a_challenge(&offer);
-    line.challenge(&challenge).await;
-    line.acked(AckOf::Challenge).await;
+    challenged(&mut line, &offer).await;
     assert_eq!(line.card().await, None);
     let first = line.answered().await;
     line.refuse(offer.ceremony_id, FrameErrorCode::Unavailable).await;
@@ -258,12 +246,8 @@ async fn what_the_relay_could_not_take_is_sent_again() {
 
 #[tokio::test]
 async fn a_lost_tag_is_told_and_tapped_again() {
-    let relay = ScriptedRelay::new().await;
-    let (_stage, offer) = relay.phone_with_code(Faults::tag_lost());
-    let mut line = relay.welcomed().await;
-    claim(&mut line, &offer).await;
-    line.challenge(&a_challenge(&offer)).await;
-    line.acked(AckOf::Challenge).await;
+    let (_relay, _stage, mut line, offer) = claimed(Faults::tag_lost()).await;
+    challenged(&mut line, &offer).await;
     let taps = [line.card().await, line.card().await, line.card().await];
     assert_eq!(taps, [None, Some(600), None]);
     assert_eq!(line.answered().await.1, credential(1));
@@ -272,12 +256,8 @@ async fn a_lost_tag_is_told_and_tapped_again() {
 #[tokio::test]
 async fn a_wrong_pin_or_a_missing_credential_is_not_tapped_again() {
     for (faults, number) in [(Faults::wrong_pin(), 608), (Faults::no_credential(), 602)] {
-        let relay = ScriptedRelay::new().await;
-        let (stage, offer) = relay.phone_with_code(faults);
-        let mut line = relay.welcomed().await;
-        claim(&mut line, &offer).await;
-        line.challenge(&a_challenge(&offer)).await;
-        line.acked(AckOf::Challenge).await;
+        let (_relay, stage, mut line, offer) = claimed(faults).await;
+        challenged(&mut line, &offer).await;
         assert_eq!([line.card().await, line.card().await], [None, Some(number)]);
         line.end(offer.ceremony_id, Outcome::Failed).await;
         line.acked(AckOf::Closed).await;
@@ -292,8 +272,7 @@ async fn an_error_of_the_card_itself_is_told_and_left_to_the_person() {
     stage.card.errors.lock().unwrap().push_back(607);
     let mut line = relay.welcomed().await;
     claim(&mut line, &offer).await;
-    line.challenge(&a_challenge(&offer)).await;
-    line.acked(AckOf::Challenge).await;
+    challenged(&mut line, &offer).await;
     assert_eq!([line.card().await, line.card().await], [None, Some(607)]);
     stage.handle.decide(offer.ceremony_id, Decision::HoldCard).await;
     assert_eq!(line.card().await, None);
@@ -302,12 +281,9 @@ async fn an_error_of_the_card_itself_is_told_and_left_to_the_person() {
 
 #[tokio::test]
 async fn a_withheld_card_waits_for_the_script() {
-    let relay = ScriptedRelay::new().await;
-    let (stage, offer) = relay.phone_with_code(Faults { withhold_card: true, ..Faults::none() });
-    let mut line = relay.welcomed().await;
-    claim(&mut line, &offer).await;
-    line.challenge(&a_challenge(&offer)).await;
-    line.acked(AckOf::Challenge).await;
+    let (_relay, stage, mut line, offer) =
+        claimed(Faults { withhold_card: true, ..Faults::none() }).await;
+    challenged(&mut line, &offer).await;
     stage.handle.decide(offer.ceremony_id, Decision::NotMe).await;
     let DeviceFrame::Decline(no) = line.frame().await else { panic!() };
     assert_eq!(no.reason, DeclineReason::NotMe);
@@ -334,13 +310,9 @@ async fn a_no_is_told_without_asking_and_told_again_when_asked_again() {
 #[tokio::test]
 async fn an_answer_can_be_sent_twice_in_the_same_or_in_other_bytes() {
     for second in [SecondAnswer::Same, SecondAnswer::Different] {
-        let relay = ScriptedRelay::new().await;
         let faults = Faults { second_answer: Some(second), ..Faults::none() };
-        let (stage, offer) = relay.phone_with_code(faults);
-        let mut line = relay.welcomed().await;
-        claim(&mut line, &offer).await;
-        line.challenge(&a_challenge(&offer)).await;
-        line.acked(AckOf::Challenge).await;
+        let (relay, stage, mut line, offer) = claimed(faults).await;
+        challenged(&mut line, &offer).await;
         assert_eq!(line.card().await, None);
         let (first, again) = (line.answered().await.1, line.answered().await.1);
         assert_eq!(first == again, second == SecondAnswer::Same);

@@ -1,4 +1,4 @@
-//! The client-direct door, spoken to as a program written for the vendor's server does.
+//! The client-direct interface, called as by a program that was written for the vendor's server.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
-//! The relay's door: whole ceremonies with a card, the store's part in them, and what becomes of
-//! them when the store fails.
+//! The relay's interface: whole ceremonies with a card, the store's part in them, and what becomes
+//! of them when the store fails.
 
 use std::sync::atomic::Ordering;
 

@@ -1,4 +1,4 @@
-//! The built-in server by its two doors, over a store in memory.
+//! The built-in server through its two interfaces, over a store in memory.
 
 mod attestation;
 mod bench;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fido_relay_proto::device::Auth;
+use fido_relay_proto::http::P256Jwk;
 use fido_relay_proto::{ConnectionId, RelayFrame};
 use futures::{SinkExt as _, StreamExt as _};
 use hyper::upgrade::OnUpgrade;
@@ -19,7 +20,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::app::audit::refusals::RefusalKind;
 use crate::app::ceremonies::DeviceIdentity;
-use crate::app::devices::{self, Device};
+use crate::app::devices::{self, Device, Unproven};
 use crate::core::session::{Action, AuthFailure, CloseReason, Jitter, Nonce, Session, Tick};
 use crate::delivery::{Connection, ConnectionAction};
 use crate::edge::listener::{Accepted, ConnectionHandle, EvictableSlot};
@@ -122,7 +123,7 @@ impl Drop for DeviceConnection {
 
 impl DeviceConnection {
     async fn until_closed(&mut self) -> CloseReason {
-        let tasks = self.edge.relay().dependencies().tasks.clone();
+        let tasks = self.edge.app().tasks.clone();
         let (draining, stopping) = (tasks.draining(), tasks.stopping());
         let mut gone_away = false;
         loop {
@@ -315,24 +316,20 @@ async fn proven_device(
     auth: &Auth,
     nonce: &Nonce,
 ) -> Result<Device, AuthFailure> {
-    let refused = |_| AuthFailure::Refused;
-    let claimed = device_proof::claimed(&auth.proof).map_err(refused)?;
-    let tenant = &edge.settings().tenant;
-    let store = &*edge.relay().dependencies().store;
-    let device = match devices::load(store, tenant, claimed.device_id).await {
-        Ok(Some(device)) => device,
+    let claimed = device_proof::claimed(&auth.proof).map_err(|_| AuthFailure::Refused)?.device_id;
+    let (tenant, urls) = (&edge.settings().tenant, &edge.inner.socket_urls);
+    let verify =
+        |key: &P256Jwk| device_proof::verify_auth(&auth.proof, key, urls, &nonce.to_string());
+    match devices::authenticate(edge.app(), tenant, claimed, verify).await {
+        Ok((device, _)) => Ok(device),
         // On an authenticated socket the device existed before, so it was revoked.
-        Ok(None) if !first => return Err(AuthFailure::Revoked),
-        Ok(None) => return Err(AuthFailure::Refused),
-        Err(error) => {
+        Err(Unproven::NotPaired) if !first => Err(AuthFailure::Revoked),
+        Err(Unproven::NotPaired | Unproven::Proof(_)) => Err(AuthFailure::Refused),
+        Err(Unproven::Store(error)) => {
             tracing::warn!(%error, "a device could not be looked up");
-            return Err(AuthFailure::Unavailable);
+            Err(AuthFailure::Unavailable)
         }
-    };
-    let urls = &edge.inner.socket_urls;
-    device_proof::verify_auth(&auth.proof, &device.jwk, urls, &nonce.to_string())
-        .map_err(refused)?;
-    Ok(device)
+    }
 }
 
 fn jitter() -> Jitter {

@@ -23,7 +23,7 @@ pub(super) async fn upgrade(
 ) -> Result<Response, ProblemResponse> {
     origin::of_device(&edge, request.headers())?;
     let Handshake { upgrade, response } = Handshake::accept(&mut request, DEVICE_SUBPROTOCOL)?;
-    if edge.relay().dependencies().tasks.draining().is_cancelled() {
+    if edge.app().tasks.draining().is_cancelled() {
         return Err(ProblemCode::Unavailable.into());
     }
     let acquired = edge.inner.listener.device_socket(&accepted).and_then(|()| {
@@ -38,7 +38,7 @@ pub(super) async fn upgrade(
             return Ok((close, ProblemResponse::from(refused)).into_response());
         }
     };
-    let tasks = edge.relay().dependencies().tasks.clone();
+    let tasks = edge.app().tasks.clone();
     tasks.spawn_untraced(connection::run(edge, upgrade, accepted, slot));
     Ok(response)
 }

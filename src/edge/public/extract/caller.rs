@@ -7,7 +7,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, header};
 use fido_relay_proto::http::Scope;
-use fido_relay_proto::{CeremonyId, Problem, ProblemCode, TenantId};
+use fido_relay_proto::{CeremonyId, ProblemCode, TenantId};
 
 use super::origin;
 use crate::app::clients::Client;
@@ -46,11 +46,7 @@ impl AuthenticatedClient {
     /// # Errors
     /// 403, naming the scope that is missing.
     pub(in crate::edge) fn require(&self, scope: Scope) -> Result<(), ProblemResponse> {
-        if self.has(scope) {
-            return Ok(());
-        }
-        let detail = format!("needs the scope {}", scope.as_str());
-        Err(Problem::new(ProblemCode::ScopeMissing).with_detail(detail).into())
+        Ok(self.client.require(scope)?)
     }
 
     pub(in crate::edge) fn has(&self, scope: Scope) -> bool {
@@ -94,7 +90,7 @@ impl FromRequestParts<Edge> for AuthenticatedClient {
         // Before the credential is verified: a page must not learn whether it is good.
         origin::none(&parts.headers)?;
         let bearer = bearer(parts).ok_or(ProblemCode::Unauthorized)?;
-        let now = edge.relay().dependencies().clock.now();
+        let now = edge.app().clock.now();
         let (clients, tokens) = (&edge.inner.clients, &edge.inner.access_tokens);
         let client = if access_token::is_meant(bearer) {
             clients.by_access_token(tokens, bearer, now).await?.map(Arc::new)

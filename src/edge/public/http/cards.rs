@@ -12,7 +12,7 @@ use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::caller::AuthenticatedClient;
 use crate::edge::segment::Segment;
-use crate::edge::views::{self, cards_kept_here};
+use crate::edge::views;
 
 /// `GET /v1/users/{username}/cards`.
 pub(in crate::edge) async fn list(
@@ -21,7 +21,7 @@ pub(in crate::edge) async fn list(
     Segment(username): Segment,
 ) -> Result<Json<CardList>, ProblemResponse> {
     caller.require_route_scope()?;
-    let cards = cards_kept_here(edge.app().cards.as_ref())?;
+    let cards = cards::kept_here(edge.app())?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
     let cards = cards.of_user(&caller.client.tenant, &username).await?;
     Ok(Json(CardList { cards: cards.iter().map(views::card).collect() }))
@@ -34,7 +34,7 @@ pub(in crate::edge) async fn remove(
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<StatusCode, ProblemResponse> {
     caller.require_route_scope()?;
-    cards_kept_here(edge.app().cards.as_ref())?;
+    cards::kept_here(edge.app())?;
     let Path((username, id)) = path.map_err(|_| ProblemCode::NotFound)?;
     let username = Username::new(&username).map_err(|_| ProblemCode::NotFound)?;
     let id: CardId = id.parse().map_err(|_| ProblemCode::NotFound)?;

@@ -7,17 +7,13 @@ use axum::Json;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony, Requirement, Scope};
-use fido_relay_proto::life::PriorAuth;
-use fido_relay_proto::limits::{
-    CEREMONY_DEFAULT_S, CEREMONY_MAX_S, CEREMONY_MIN_S, TRANSACTION_FIELDS, WAIT_MAX_S,
-};
-use fido_relay_proto::{CeremonyType, Problem, ProblemCode};
+use fido_relay_proto::ProblemCode;
+use fido_relay_proto::http::{CeremonyView, OpenCeremony, OpenedCeremony};
+use fido_relay_proto::limits::WAIT_MAX_S;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use crate::app::ceremonies::{CeremonySnapshot, Initiator, OpenRequest};
-use crate::app::clients::Client;
+use crate::app::ceremonies::{CeremonySnapshot, may_open};
 use crate::core::prompt_limits::BrowserHash;
 use crate::edge::fields::QueryOf;
 use crate::edge::listener::Accepted;
@@ -38,115 +34,27 @@ pub(in crate::edge) async fn open(
     State(edge): State<Edge>,
     caller: AuthenticatedClient,
     headers: HeaderMap,
-    JsonBody { mut value, bytes }: JsonBody<OpenCeremony>,
+    JsonBody { value, bytes }: JsonBody<OpenCeremony>,
 ) -> Result<Response, ProblemResponse> {
-    caller.require(match value.ceremony_type {
-        CeremonyType::Registration => Scope::CeremonyReg,
-        CeremonyType::Authentication => Scope::CeremonyAuth,
-        CeremonyType::Approval => Scope::CeremonyApprove,
-    })?;
-    if !caller.client.may_bind(value.binding) {
-        let allowed: Vec<_> =
-            caller.client.bindings.iter().map(|binding| binding.as_str()).collect();
-        let detail = format!("/binding: this client may use {}", allowed.join(", "));
-        return Err(Problem::new(ProblemCode::BindingNotAllowed).with_detail(detail).into());
-    }
-    let wish = value.options.user_verification.get_or_insert(Requirement::Required);
-    if *wish != Requirement::Required {
-        caller.require(Scope::UvWeaken)?;
-    }
-    may_show_delivery(&caller, &value)?;
-    edge.inner.limits.open(caller.client.id)?;
-    check(&edge, &value)?;
-    let idempotency = idempotency_key(&headers)?.map(|key| {
+    let client = &*caller.client;
+    may_open(client, &value)?;
+    edge.inner.limits.open(client.id)?;
+    let secret = value.context.as_ref().and_then(|context| context.browser.as_ref());
+    let browser = secret.map(|secret| BrowserHash(edge.inner.browsers.name(client.id, secret)));
+    let ceremonies = &edge.relay().ceremonies;
+    let mut order = ceremonies.request(client, value, browser, &edge.settings().rp_id)?;
+    order.idempotency = idempotency_key(&headers)?.map(|key| {
         let mut body = [0; 32];
         body.copy_from_slice(digest(&SHA256, &bytes).as_ref());
         (key, body)
     });
-    let now = edge.relay().dependencies().clock.now();
-    let client = &*caller.client;
-    let Client { tenant, id, name, code_alone, .. } = client;
-    let (tenant, name, is_believed) = (tenant.clone(), name.clone(), client.is_believed());
-    let asker = Initiator { tenant, id: *id, name, is_believed, code_alone: *code_alone };
-    let secret = value.context.as_ref().and_then(|context| context.browser.as_ref());
-    let browser = secret.map(|secret| BrowserHash(edge.inner.browsers.name(*id, secret)));
-    let rp_id = edge.settings().rp_id.clone();
-    let mut order = OpenRequest::new(asker, value, browser, rp_id, now);
-    order.idempotency = idempotency;
-    let view = opened(&edge, &edge.relay().ceremonies.open(order).await?);
+    let view = opened(&edge, &ceremonies.open(order).await?);
     let location = format!("/v1/ceremonies/{}", view.id);
     let mut response = (StatusCode::CREATED, Json(view)).into_response();
     if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
     Ok(response)
-}
-
-/// Allows `show_delivery` only to an initiator that may see delivery, and for a user whom it knew
-/// before: otherwise a page with guessed names would reveal which users exist.
-fn may_show_delivery(
-    caller: &AuthenticatedClient,
-    order: &OpenCeremony,
-) -> Result<(), ProblemResponse> {
-    if !order.show_delivery {
-        return Ok(());
-    }
-    let refused = |code, detail| Err(Problem::new(code).with_detail(detail).into());
-    if !caller.has(Scope::PresenceRead) {
-        let detail = "/show_delivery: needs the scope presence:read";
-        return refused(ProblemCode::ScopeMissing, detail);
-    }
-    if !caller.client.is_believed() {
-        let detail = "/show_delivery: needs the scope prior_auth:assert";
-        return refused(ProblemCode::ScopeMissing, detail);
-    }
-    match order.prior_auth {
-        PriorAuth::None => {
-            let detail = "/show_delivery: needs a prior_auth other than none";
-            refused(ProblemCode::PriorAuthRequired, detail)
-        }
-        PriorAuth::Password | PriorAuth::Session => Ok(()),
-    }
-}
-
-/// Checks what the types alone do not.
-fn check(edge: &Edge, order: &OpenCeremony) -> Result<(), ProblemResponse> {
-    let unprocessable = |detail: &str| Err(ProblemResponse::unprocessable(detail));
-    let timeout = order.timeout_s.unwrap_or(CEREMONY_DEFAULT_S);
-    if !(CEREMONY_MIN_S..=CEREMONY_MAX_S).contains(&timeout) {
-        return unprocessable("/timeout_s: a whole number from 30 to 600");
-    }
-    if !edge.relay().dependencies().fido.takes_username(&order.username) {
-        return unprocessable(
-            "/username: the FIDO2 server accepts only letters A to Z, digits, '.', '_' and '-'",
-        );
-    }
-    match (&order.transaction, order.ceremony_type) {
-        (None, CeremonyType::Approval) => {
-            return unprocessable("/transaction: missing; an approval needs it");
-        }
-        (Some(_), CeremonyType::Registration | CeremonyType::Authentication) => {
-            return unprocessable("/transaction: only for an approval");
-        }
-        (Some(transaction), CeremonyType::Approval)
-            if !(1..=TRANSACTION_FIELDS).contains(&transaction.fields.len()) =>
-        {
-            return unprocessable("/transaction/fields: a list of 1 to 16");
-        }
-        (Some(_), CeremonyType::Approval)
-        | (None, CeremonyType::Registration | CeremonyType::Authentication) => {}
-    }
-    if order.ceremony_type != CeremonyType::Authentication
-        && order.options.user_verification != Some(Requirement::Required)
-    {
-        return unprocessable("/options/userVerification: required, but for an authentication");
-    }
-    match &order.options.rp_id {
-        Some(rp_id) if rp_id.as_str() != edge.settings().rp_id => {
-            unprocessable("/options/rpId: not served here")
-        }
-        Some(_) | None => Ok(()),
-    }
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ProblemResponse> {
@@ -170,7 +78,7 @@ fn opened(edge: &Edge, view: &CeremonySnapshot) -> OpenedCeremony {
         code: view.code.as_ref().map(|code| code.0.clone()),
         ticket: edge.inner.tickets.issue(&view.tenant, view.id),
         prior_auth: view.prior_auth,
-        expires_in: view.expires_in(edge.relay().dependencies().clock.now()),
+        expires_in: view.expires_in(edge.app().clock.now()),
     }
 }
 

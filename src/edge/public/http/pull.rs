@@ -72,12 +72,11 @@ pub(in crate::edge) async fn look(
     let PullCall { owner, .. } = call;
     let pulled = edge.relay().delivery.pull(&owner, &PullRequest { shown, since, wait }).await?;
     // It may have been revoked while it waited.
-    let store = &*edge.relay().dependencies().store;
-    if devices::load(store, &owner.tenant, owner.device).await?.is_none() {
+    if !devices::is_paired(edge.app(), &owner.tenant, owner.device).await? {
         return Err(ProblemCode::ProofRefused.into());
     }
     let mut response = Json(pulled).into_response();
-    if edge.relay().dependencies().tasks.draining().is_cancelled() {
+    if edge.app().tasks.draining().is_cancelled() {
         // A draining node holds no answers: when to ask the process that comes after this one.
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(AGAIN_S));
     }
@@ -177,7 +176,7 @@ async fn receive(
         ));
     }
     let relay = edge.relay().clone();
-    let tasks = relay.dependencies().tasks.clone();
+    let tasks = edge.app().tasks.clone();
     let received = tasks
         .run_detached(async move { relay.delivery.receive_pulled(&owner, address, frame).await })
         .await

@@ -9,10 +9,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, he
 use axum::middleware::Next;
 use axum::response::Response;
 use fido_relay_proto::ProblemCode;
+use fido_relay_proto::http::P256Jwk;
 
 use crate::app::audit::refusals;
 use crate::app::ceremonies::DeviceIdentity;
-use crate::app::devices;
+use crate::app::devices::{self, Unproven};
 use crate::edge::listener::Accepted;
 use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
@@ -59,10 +60,6 @@ impl FromRequest<Edge> for PullCall {
         }
         let body = body::up_to(edge.inner.socket_limits.frame_after_auth, body).await?;
         let Ok(claimed) = pull_proof::claimed(&proof) else { return Err(bad(edge)) };
-        let (store, tenant) = (&*edge.relay().dependencies().store, &edge.settings().tenant);
-        let Some(device) = devices::load(store, tenant, claimed).await? else {
-            return Err(bad(edge));
-        };
         let (proofs, bases) = (&edge.inner.pull_proofs, edge.at_every_base(""));
         let asked = SignedRequest {
             method: parts.method.as_str(),
@@ -70,19 +67,20 @@ impl FromRequest<Edge> for PullCall {
             path: parts.uri.path(),
             body: &body,
         };
-        let verified = proofs.verify(&proof, (device.id, &device.jwk), asked);
-        let used = match verified {
-            Ok(proven) => {
+        let verify = |key: &P256Jwk| proofs.verify(&proof, (claimed, key), asked);
+        let tenant = &edge.settings().tenant;
+        let device = match devices::authenticate(edge.app(), tenant, claimed, verify).await {
+            Ok((device, proven)) => {
                 edge.inner.limits.call(device.id)?;
-                proofs.use_up(proven)
+                proofs.use_up(proven).map(|()| device).map_err(Unproven::Proof)
             }
-            Err(refused) => Err(refused),
+            Err(unproven) => Err(unproven),
         };
-        match used {
-            Ok(()) => {}
-            Err(PullProofError::Nonce) => return Err(ProblemCode::ProofRefused.into()),
-            Err(PullProofError::Proof) => return Err(bad(edge)),
-        }
+        let device = device.map_err(|unproven| match unproven {
+            Unproven::Proof(PullProofError::Nonce) => ProblemCode::ProofRefused.into(),
+            Unproven::Proof(PullProofError::Proof) | Unproven::NotPaired => bad(edge),
+            Unproven::Store(error) => error.into(),
+        })?;
         if let Some(accepted) = parts.extensions.get::<Accepted>() {
             accepted.handle().authenticated();
         }

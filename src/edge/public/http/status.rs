@@ -7,11 +7,9 @@ use axum::response::{IntoResponse, Response};
 use fido_relay_proto::http::ClientView;
 use fido_relay_proto::{Problem, ProblemCode};
 
-use crate::app::keys;
 use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::caller::AuthenticatedClient;
-use crate::ports::ExportHealth;
 
 /// `GET /healthz`: the process answers.
 pub(in crate::edge) async fn healthz() -> &'static str {
@@ -25,31 +23,10 @@ pub(in crate::edge) async fn readyz(
     ready(&edge).await.map(|()| "ready\n")
 }
 
-/// Whether this node may take traffic; the refusal says why not. Not while it drains, after a vital
-/// task ended, while the store takes no writes (a full disk) or does not answer, and while the
-/// audit log cannot be written. The FIDO2 server is not asked: while it is down no node is of more
-/// use, and ceremonies report it themselves.
+/// Whether this node may take traffic; the refusal says why not ([`NotReady`](crate::node::NotReady)).
 pub(in crate::edge) async fn ready(edge: &Edge) -> Result<(), ProblemResponse> {
-    let world = edge.relay().dependencies();
-    let not = |why: String| Problem::new(ProblemCode::Unavailable).with_detail(why).into();
-    if let Some(task) = world.tasks.first_failed_task() {
-        return Err(not(format!("the task \"{task}\" ended: this node must be started afresh")));
-    }
-    if world.tasks.draining().is_cancelled() {
-        return Err(not("stopping".to_owned()));
-    }
-    if *world.recording.borrow() != ExportHealth::Healthy {
-        return Err(not("what happens cannot be recorded".to_owned()));
-    }
-    world.store.writable().await.map_err(|error| {
-        tracing::error!(%error, "the store takes no writes");
-        not("the store takes no writes".to_owned())
-    })?;
-    keys::probe(&*world.store).await.map_err(|error| {
-        tracing::error!(%error, "the store refused");
-        not("the store does not answer".to_owned())
-    })?;
-    Ok(())
+    let ready = edge.relay().ready().await;
+    ready.map_err(|why| Problem::new(ProblemCode::Unavailable).with_detail(why.to_string()).into())
 }
 
 /// `GET /.well-known/jwks.json`: the keys that verify result tokens, receipts and the audit log's

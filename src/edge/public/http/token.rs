@@ -117,13 +117,13 @@ async fn redeem(
     if by_header {
         return Err(INVALID_CLIENT);
     }
-    let now = edge.relay().dependencies().clock.now();
+    let now = edge.app().clock.now();
     let (client, key) = authenticate(edge, &form, from, now).await?;
     if let Some(accepted) = accepted {
         accepted.handle().authenticated();
     }
     let scopes = scopes(form.scope.as_deref(), &client)?;
-    let scope = scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ");
+    let scope = names(&scopes);
     let grant = AccessGrant {
         tenant: client.tenant,
         client: client.id,
@@ -162,19 +162,16 @@ async fn authenticate(
     found.ok_or(INVALID_CLIENT)
 }
 
+fn names(scopes: &[Scope]) -> String {
+    scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ")
+}
+
 /// The requested scopes, if the client has all of them; without a request all that it has.
 fn scopes(asked: Option<&str>, client: &Client) -> Result<Vec<Scope>, TokenRefusal> {
-    let invalid = || {
-        let has: Vec<_> = client.scopes.iter().map(|scope| scope.as_str()).collect();
-        let text = format!("scope: this client has {}", has.join(" "));
+    client.granted(asked).ok_or_else(|| {
+        let text = format!("scope: this client has {}", names(&client.scopes));
         TokenRefusal::OAuth(Code::InvalidScope, text.into())
-    };
-    let Some(asked) = asked else { return Ok(client.scopes.clone()) };
-    let asked: Result<Vec<Scope>, _> = asked.split(' ').map(str::parse).collect();
-    let mut asked = asked.map_err(|_| invalid())?;
-    asked.sort_unstable();
-    asked.dedup();
-    if asked.iter().all(|scope| client.has(*scope)) { Ok(asked) } else { Err(invalid()) }
+    })
 }
 
 fn no_store(mut response: Response) -> Response {

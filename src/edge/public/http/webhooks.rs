@@ -7,10 +7,9 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use fido_relay_proto::http::Scope;
 use fido_relay_proto::webhook::{
     ChangeWebhook, CreateWebhook, CreatedWebhook, DeliveryList, RotateWebhook, TestedWebhook,
-    WebhookEvent, WebhookList, WebhookView,
+    WebhookList, WebhookView,
 };
 use fido_relay_proto::{EventId, ProblemCode};
 
@@ -31,7 +30,7 @@ pub(in crate::edge) async fn register(
     JsonBody { value, .. }: JsonBody<CreateWebhook>,
 ) -> Result<(StatusCode, Json<CreatedWebhook>), ProblemResponse> {
     caller.require_route_scope()?;
-    may_hear(&caller, &value.events)?;
+    caller.client.may_hear(&value.events)?;
     let webhooks = webhooks(&edge)?.clone();
     let (tenant, client) = (caller.client.tenant.clone(), caller.client.id);
     let made =
@@ -68,31 +67,13 @@ pub(in crate::edge) async fn change(
     JsonBody { value, .. }: JsonBody<ChangeWebhook>,
 ) -> Result<Json<WebhookView>, ProblemResponse> {
     let endpoint = own(&edge, &caller, &id).await?;
-    may_hear(&caller, value.events.as_deref().unwrap_or_default())?;
+    caller.client.may_hear(value.events.as_deref().unwrap_or_default())?;
     let webhooks = webhooks(&edge)?.clone();
     let changed =
         finish(&edge, async move { webhooks.change(&endpoint, value, Registrar::Client).await });
     let changed = changed.await??;
     tracing::info!(webhook = id, "webhook changed");
     Ok(Json(views::webhook(&changed)))
-}
-
-/// Events about every user's devices and cards need the scope that lists them.
-fn may_hear(caller: &AuthenticatedClient, events: &[WebhookEvent]) -> Result<(), ProblemResponse> {
-    for event in events {
-        match event {
-            WebhookEvent::DevicePaired | WebhookEvent::DeviceRevoked => {
-                caller.require(Scope::DevicePair)?;
-            }
-            WebhookEvent::CardRegistered
-            | WebhookEvent::CardRemoved
-            | WebhookEvent::CardCloneSuspected => {
-                caller.require(Scope::CardRead)?;
-            }
-            WebhookEvent::CeremonyClosed | WebhookEvent::UserNotMe => {}
-        }
-    }
-    Ok(())
 }
 
 /// `DELETE /v1/webhooks/{id}`.
@@ -119,7 +100,7 @@ pub(in crate::edge) async fn rotate(
     let webhooks = webhooks(&edge)?.clone();
     let rotated = finish(&edge, async move { webhooks.rotate(&endpoint, value).await });
     let (endpoint, secret) = rotated.await??;
-    tracing::info!(webhook = %endpoint.id, "webhook key made");
+    tracing::info!(webhook = %endpoint.id, "webhook key created");
     Ok((StatusCode::CREATED, Json(CreatedWebhook { webhook: views::webhook(&endpoint), secret })))
 }
 

@@ -3,18 +3,18 @@
 use axum::extract::FromRequestParts as _;
 use axum::http::request::Parts;
 use axum::http::{Request, header};
-use fido_relay_proto::http::{CeremonyView, ProgressEntry, Scope};
+use fido_relay_proto::http::{CeremonyView, ProgressEntry, Status};
 use fido_relay_proto::watch::WatchEvent;
-use fido_relay_proto::{ClientId, ProblemCode, Reason, Step, TenantId, UnixMillis};
+use fido_relay_proto::{ProblemCode, Step};
 
-use crate::app::ceremonies::{CeremonyKey, CeremonySnapshot, VisibleSteps};
+use crate::app::ceremonies::{
+    CeremonyKey, CeremonySnapshot, ProgressEvent, Viewer, VisibleParts, VisibleSteps,
+};
 use crate::edge::listener::Accepted;
 use crate::edge::problem_response::ProblemResponse;
 use crate::edge::public::Edge;
 use crate::edge::public::extract::caller::{AuthenticatedClient, Watcher};
 use crate::rfc3339;
-use crate::schema::operations::WATCH_SCOPE;
-use crate::security::ticket;
 
 /// A watcher and its ceremony.
 #[derive(Debug)]
@@ -118,71 +118,50 @@ impl WatchAccess {
         edge: &Edge,
         ceremony: &CeremonySnapshot,
     ) -> Result<(), ProblemResponse> {
+        if let Watcher::Page { tenant, origin: Some(origin), .. } = &self.watcher
+            && !edge.inner.clients.has_page(tenant, ceremony.client_id, origin).await?
+        {
+            return Err(ProblemCode::OriginNotAllowed.into());
+        }
+        Ok(self.viewer().may_see(ceremony, edge.app().clock.now())?)
+    }
+
+    fn viewer(&self) -> Viewer<'_> {
         match &self.watcher {
-            Watcher::AuthenticatedClient(caller) => {
-                if ceremony.client_id == caller.client.id {
-                    caller.require(WATCH_SCOPE)
-                } else {
-                    Err(ProblemCode::NotFound.into())
-                }
-            }
-            Watcher::Page { tenant, origin, .. } => {
-                let client = ceremony.client_id;
-                may_watch(edge, origin.as_deref(), tenant, client).await?;
-                let now = edge.relay().dependencies().clock.now();
-                let void = |at: UnixMillis| now >= at.plus_secs(ticket::AFTER_END_S);
-                match ceremony.end {
-                    Some(end) if void(end.at) => Err(ProblemCode::Unauthorized.into()),
-                    Some(_) | None => Ok(()),
-                }
-            }
+            Watcher::AuthenticatedClient(caller) => Viewer::Client(&caller.client),
+            Watcher::Page { .. } => Viewer::Page,
         }
     }
 
     pub(super) fn is_initiator(&self) -> bool {
-        match self.watcher {
-            Watcher::AuthenticatedClient(_) => true,
-            Watcher::Page { .. } => false,
-        }
+        matches!(self.viewer(), Viewer::Client(_))
     }
 
     /// The steps that the watcher sees.
     pub(in crate::edge) fn steps<'a>(&self, ceremony: &'a CeremonySnapshot) -> VisibleSteps<'a> {
-        ceremony.steps(match &self.watcher {
-            Watcher::AuthenticatedClient(caller) => caller.has(Scope::PresenceRead),
-            Watcher::Page { .. } => ceremony.show_delivery == Some(true),
-        })
-    }
-
-    /// A page sees no reason that is about the card, nor why the person declined.
-    fn reason(&self, ceremony: &CeremonySnapshot) -> Option<Reason> {
-        let reason = ceremony.end.and_then(|end| end.reason);
-        reason.filter(|reason| self.is_initiator() || !reason.is_hidden_from_pages())
+        self.viewer().sees(ceremony).steps
     }
 
     /// The body of a read.
     pub(in crate::edge) fn body(&self, edge: &Edge, ceremony: &CeremonySnapshot) -> CeremonyView {
-        let now = edge.relay().dependencies().clock.now();
-        let initiator = self.is_initiator();
-        let steps = self.steps(ceremony);
-        let success = ceremony.success.as_ref().filter(|_| initiator);
+        let now = edge.app().clock.now();
+        let VisibleParts { steps, username, reason, same_network, success } =
+            self.viewer().sees(ceremony);
+        let entry = |event: &ProgressEvent| ProgressEntry {
+            seq: event.seq,
+            step: event.step,
+            at: rfc3339::format(event.at),
+        };
         CeremonyView {
             id: ceremony.id,
             ceremony_type: ceremony.ceremony_type,
-            username: initiator.then(|| ceremony.username.clone()),
+            username: username.cloned(),
             status: ceremony.status(),
             phase: ceremony.phase,
             seq: steps.seq(),
-            progress: steps
-                .iter()
-                .map(|moment| ProgressEntry {
-                    seq: moment.seq,
-                    step: moment.step,
-                    at: rfc3339::format(moment.at),
-                })
-                .collect(),
-            reason: self.reason(ceremony),
-            same_network: ceremony.same_network.filter(|_| initiator),
+            progress: steps.iter().map(entry).collect(),
+            reason,
+            same_network,
             result: success.and_then(|success| edge.inner.results.sign(success, now)),
             expires_in: ceremony.expires_in(now),
         }
@@ -194,40 +173,17 @@ impl WatchAccess {
         ceremony: &'a CeremonySnapshot,
         since: u32,
     ) -> impl Iterator<Item = WatchEvent> + 'a {
-        self.steps(ceremony).after(since).map(move |moment| {
+        let VisibleParts { steps, reason, .. } = self.viewer().sees(ceremony);
+        steps.after(since).map(move |moment| {
             let closed = moment.step == Step::Closed;
             WatchEvent {
                 seq: moment.seq,
                 step: moment.step,
                 at: rfc3339::format(moment.at),
-                status: if closed {
-                    ceremony.status()
-                } else {
-                    fido_relay_proto::http::Status::Pending
-                },
+                status: if closed { ceremony.status() } else { Status::Pending },
                 phase: moment.phase,
-                reason: self.reason(ceremony).filter(|_| closed),
+                reason: reason.filter(|_| closed),
             }
         })
-    }
-}
-
-/// Lets a page watch a ceremony of this client if the client lists it; without an origin the caller
-/// is no page.
-///
-/// # Errors
-/// 403 for any other page; the store's.
-async fn may_watch(
-    edge: &Edge,
-    origin: Option<&str>,
-    tenant: &TenantId,
-    client: ClientId,
-) -> Result<(), ProblemResponse> {
-    let Some(origin) = origin else { return Ok(()) };
-    let client = edge.inner.clients.find(tenant, client).await?;
-    if client.is_some_and(|client| client.has_page(origin)) {
-        Ok(())
-    } else {
-        Err(ProblemCode::OriginNotAllowed.into())
     }
 }

@@ -48,7 +48,7 @@ pub(in crate::edge) async fn stream(
             ));
         }
         Some(ticket) => {
-            let now = edge.relay().dependencies().clock.now();
+            let now = edge.app().clock.now();
             let opens = edge.inner.event_tickets.read(ticket, now);
             let opens = opens.ok_or_else(|| wrong_credential(&edge, &parts.extensions))?;
             (Watcher::page(&parts.headers, opens.tenant.clone(), opens.ceremony)?, Some(opens))
@@ -59,7 +59,7 @@ pub(in crate::edge) async fn stream(
     let (session, view) = WatchSession::begin(&edge, access).await?;
     // Used up only by a watcher that may see the ceremony, and before it sees anything.
     if let Some(opens) = ticket
-        && !event_tickets::use_up(&*edge.app().store, &opens).await?
+        && !event_tickets::use_up(edge.app(), &opens).await?
     {
         return Err(wrong_credential(&edge, &parts.extensions));
     }
@@ -75,7 +75,7 @@ pub(in crate::edge) async fn stream(
 
 fn respond(edge: &Edge, session: WatchSession, since: u32, slots: WatchSlots) -> Response {
     let (sender, receiver) = mpsc::channel::<Bytes>(1);
-    let tasks = edge.relay().dependencies().tasks.clone();
+    let tasks = edge.app().tasks.clone();
     let limit = edge.settings().socket_write;
     tasks.spawn_untraced(async move {
         watch(session, since, limit, &sender).await;

@@ -22,7 +22,7 @@ pub(in crate::edge) async fn exchange(
 ) -> Result<(StatusCode, Json<EventTicket>), ProblemResponse> {
     let access = WatchAccess::new(watcher, &id)?;
     let view = access.look(&edge).await?;
-    let now = edge.relay().dependencies().clock.now();
+    let now = edge.app().clock.now();
     let ticket = edge.inner.event_tickets.issue(&view.tenant, view.id, now);
     Ok((StatusCode::CREATED, Json(EventTicket { ticket, expires_in: LIFETIME_S })))
 }

@@ -104,7 +104,7 @@ impl WatchSession {
                 view
             }
         };
-        let stopping = self.edge.relay().dependencies().tasks.stopping();
+        let stopping = self.edge.app().tasks.stopping();
         while !self.is_change(&view, since) {
             let seen = tokio::select! {
                 seen = self.watch.changed() => seen,

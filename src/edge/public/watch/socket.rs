@@ -69,7 +69,7 @@ pub(in crate::edge) async fn upgrade(
     let mut request = Request::from_parts(parts, body);
     let Handshake { upgrade, response } = Handshake::accept(&mut request, WATCH_SUBPROTOCOL)?;
     let slots = take_slots(&edge, session.access(), request.extensions().get())?;
-    let tasks = edge.relay().dependencies().tasks.clone();
+    let tasks = edge.app().tasks.clone();
     let limit = edge.settings().socket_write;
     tasks.spawn_untraced(async move {
         run(session, since, limit, upgrade).await;

@@ -230,7 +230,7 @@ async fn the_effective_configuration_is_printed_with_its_sources() {
 #[tokio::test]
 async fn health_tells_by_its_exit_code_that_nobody_is_there() {
     let directory = tempfile::tempdir().unwrap();
-    // Somebody listens there and never answers, as a relay that hangs.
+    // Listens and never answers, as a relay that hangs.
     let bound = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = bound.local_addr().unwrap();
     let text = format!("listen = \"{listen}\"\n");

@@ -1,5 +1,5 @@
 //! How often a person is asked, on a real relay with the rules as they come: what the phone sees,
-//! and that whoever asks cannot tell. The rules' numbers have tests of their own beside them.
+//! and that the initiator cannot tell. The rules' numbers have tests of their own beside them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -187,7 +187,7 @@ async fn the_phone_rings_for_one_at_a_time_and_for_the_next_when_that_one_is_ove
         }
     }
     assert!(challenged && offered);
-    // And whoever comes back is shown the same.
+    // And a phone that reconnects is shown the same.
     scene.ada = scene.ada.again().await;
     let mut again = Vec::new();
     for _ in 0..2 {
@@ -264,7 +264,7 @@ async fn not_me_mutes_the_phone_also_after_a_restart() {
     ada.offer().await;
     ada.decline(opened.id, DeclineReason::NotMe).await;
     assert_eq!(ada.closed().await, (opened.id, Outcome::Denied, Some(Reason::NotMe)));
-    // What the relay remembers of it is written after the phone is told.
+    // The user's prompt state is written after the phone's answer.
     bank.outcome(opened.id).await;
 
     let relay = relay.restart().await;
@@ -308,7 +308,7 @@ async fn after_ten_wrong_codes_of_a_phone_not_even_the_right_one_is_looked_at_on
             scene.ada.claim(opened.id, &wrong(&[&opened])).await;
             wrong_codes += 1;
             let told = if left == 0 {
-                // It closes as well; which of the two comes first is nobody's promise.
+                // It closes as well; the order of the two is not promised.
                 let mut told = None;
                 for _ in 0..2 {
                     match scene.ada.next().await {

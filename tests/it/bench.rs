@@ -1,4 +1,4 @@
-//! `fido-relay bench`, small: that it measures and reports. What it measures is nobody's assertion.
+//! `fido-relay bench`, small: that it measures and reports. Its measurements are not asserted.
 
 use crate::support::child::{fido_relay, run};
 

@@ -1,5 +1,5 @@
 //! What time alone does: ceremonies, tickets, tokens and keys that end, and a store that is away
-//! for a while. Time is paused and moves only when everybody waits.
+//! for a while. Time is paused and moves only when all tasks wait.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -84,7 +84,7 @@ async fn whatever_was_not_answered_expires_at_its_deadline_and_not_before() {
     assert_eq!(relay.fido.completions.load(Ordering::Relaxed), 0);
 }
 
-/// Nobody looks while it expires: the relay closes it by itself.
+/// No call is made while it expires: the relay closes it by itself.
 #[tokio::test(start_paused = true)]
 async fn it_expires_without_anybody_watching() {
     let relay = StubRelay::start().await;

@@ -152,7 +152,7 @@ async fn after_a_rotation_the_new_key_counts_and_the_old_one_authenticates_nothi
         assert_eq!((answer.device_id, answer.jkt), (old.device_id, key.thumbprint()));
     }
     assert_eq!(welcomed(&new).await, Ok(()));
-    // The old key hands over to nobody else any more.
+    // The old key can rotate to no other key any more.
     let thief = DeviceKey::generate().unwrap();
     let stolen = post(relay, &Exchange::new(relay, old, &thief).body()).await;
     assert_eq!(stolen.status(), 401);
@@ -169,7 +169,7 @@ async fn a_rotation_that_was_overtaken_cannot_be_used_again() {
     let fixture = Fixture::new().await;
     let (relay, first) = (&fixture.relay, &fixture.ada);
     let key = DeviceKey::generate().unwrap();
-    // First to second and back again, and then somebody repeats what led to the second.
+    // First to second and back again; then the request that led to the second is repeated.
     let mut there = Exchange::new(relay, first, &key);
     there.iat -= 100;
     let there = there.body();
@@ -319,7 +319,7 @@ async fn a_phone_that_takes_a_new_key_signs_again_on_its_running_socket_and_come
     phone.until(|event| matches!(event, PhoneEvent::Connected { .. })).await;
 }
 
-/// Whoever sits on a socket by the old key loses it within the time that a proof may take.
+/// A socket that the old key authenticated is closed within the time that a proof may take.
 #[tokio::test]
 async fn a_socket_that_cannot_sign_with_the_new_key_is_closed() {
     let fixture = Fixture::new().await;
@@ -413,7 +413,7 @@ async fn earlier_devices_are_told_of_a_new_one_at_once_or_when_they_come_back() 
     );
     assert!(notice.ago_s < 60, "{notice:?}");
     here.hears_nothing().await;
-    // The new one is not told of itself, and not of what was before it.
+    // The new device gets no notice of itself, and none of what was before it.
     let mut new = WirePhone::connect(second.clone()).await;
     new.offer().await;
     let third = relay.pair(&fixture.initiator, "ada").await;
@@ -421,7 +421,7 @@ async fn earlier_devices_are_told_of_a_new_one_at_once_or_when_they_come_back() 
         let notice = phone.notice().await;
         assert_eq!(notice.device_id, Some(third.device_id));
     }
-    // Whoever was away hears both, and each time again under the same name.
+    // A device that was away gets both notices, each time under the same id.
     let mut told = Vec::new();
     for _ in 0..2 {
         here = here.again().await;
@@ -432,7 +432,7 @@ async fn earlier_devices_are_told_of_a_new_one_at_once_or_when_they_come_back() 
     }
     assert_eq!(told[0], told[1]);
     assert_eq!(told[0].0, notice.notice_id);
-    // Somebody else's device is nobody's news.
+    // A change of another user's device is no notice here.
     relay.pair(&fixture.initiator, "bob").await;
     here.socket.send_text("{}").await.unwrap();
     assert!(matches!(here.next().await, RelayFrame::Error { .. }));
@@ -468,7 +468,7 @@ async fn a_key_is_exchanged_with_a_relay_that_answers_and_for_a_device_that_is_p
     nowhere.socket_url = "ws://127.0.0.1:1/v1/device/socket".to_owned();
     let lost = phone::rotate_key(&nowhere, &DeviceKey::generate().unwrap()).await;
     assert!(matches!(lost, Err(PairingError::Unreachable(_))), "{lost:?}");
-    // A revoked phone is told no more than that its proof is not accepted.
+    // A revoked phone learns only that its proof is not accepted.
     let path = format!("/v1/devices/{}", fixture.ada.device_id);
     let mut ada = fixture.relay.connect(fixture.ada.clone(), Faults::none()).await;
     assert_eq!(fixture.initiator.delete(&path).await.status(), 204);

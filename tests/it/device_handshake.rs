@@ -153,7 +153,7 @@ async fn connections_that_say_nothing_or_never_finish_are_hung_up_on() {
     fixture.open_ceremony_completes().await;
 }
 
-/// Each byte restarts the clock of whoever only waits for the next one.
+/// Each byte would restart a limit that only waits for the next one.
 #[tokio::test]
 async fn a_dribbling_peer_is_hung_up_on_too() {
     let fixture = Fixture::with(hurried).await;

@@ -1,5 +1,5 @@
 //! Proofs of a device that prove nothing. Whatever is wrong, the socket ends the same way and
-//! nothing else is said, so that nobody learns from the refusal what would be accepted.
+//! nothing else is said, so that a refusal does not reveal what would be accepted.
 
 pub(crate) mod jws;
 
@@ -23,7 +23,7 @@ fn good_header(cast: &Cast) -> Value {
     json!({ "typ": cast.typ, "alg": "ES256" })
 }
 
-/// Everybody who takes part, and what a good proof is on this road.
+/// The devices and keys that take part, and what a good proof is on this road.
 pub(crate) struct Cast {
     pub(crate) paired: Paired,
     /// Another user's device.
@@ -382,7 +382,7 @@ async fn cast(relay: &TestRelay) -> (Cast, RawSocket) {
     (cast, open)
 }
 
-/// How a socket answers this `proof`, which is told the nonce.
+/// How a socket answers the `proof` for its nonce.
 async fn answer_to(url: &str, proof: impl FnOnce(&str) -> String) -> Heard {
     let mut socket = RawSocket::upgraded(url).await;
     let nonce = socket.hello().await;
@@ -412,7 +412,7 @@ async fn every_bad_proof_ends_the_socket_in_the_same_words() {
     assert!(matches!(&heard, Heard::Text(text) if text.contains("welcome")), "{heard:?}");
 }
 
-/// Phones make both halves of the signatures; whoever refuses one refuses every second phone.
+/// Phones make both forms of a signature; a relay that refuses one refuses every second phone.
 #[tokio::test]
 async fn both_forms_of_a_signature_are_welcome() {
     let upstream = accepting_server();

@@ -1,4 +1,4 @@
-//! The documents hold what the code says: every name of the wire stands in the document whose
+//! The documents hold what the code says: every name of the wire is in the document whose
 //! readers meet it, every link leads somewhere, and the examples of the device protocol are
 //! frames and proofs that this relay takes, and the tests that a claim leans on exist.
 

@@ -27,7 +27,7 @@ use crate::support::child_relay::{ChildRelay, Home};
 use crate::support::relay::{Initiator, TestRelay};
 use crate::support::scripted_upstream::{Answer, Reply, ScriptedUpstream};
 
-/// A disk that refuses every write while it is told to.
+/// A disk that refuses every write while a flag is set.
 #[derive(Clone, Debug, Default)]
 struct Disk {
     full: Arc<AtomicBool>,

@@ -40,7 +40,7 @@ async fn the_same_order_again_is_the_same_ceremony_with_its_code_and_ticket() {
     }
     let other = opened(&fixture.initiator, "order-2", &order("bob")).await;
     assert_ne!(other.id, first.id);
-    // Also when it has long ended: what stands is told, and nothing opens anew.
+    // Also when it has long ended: the answer is its present state, and nothing opens anew.
     let path = format!("/v1/ceremonies/{}", first.id);
     assert_eq!(fixture.initiator.delete(&path).await.status(), 200);
     let ended = opened(&fixture.initiator, "order-1", &order("bob")).await;

@@ -160,7 +160,7 @@ fn hold_to_their_sessions(upstream: &ScriptedUpstream) {
     }
 }
 
-/// One user's server that hangs is nobody else's trouble.
+/// A call that hangs for one user delays no other user.
 #[tokio::test]
 async fn a_completion_that_hangs_holds_up_no_other_ceremony() {
     let upstream = ScriptedUpstream::listening(|number, request| {

@@ -32,7 +32,7 @@ fn package() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/js")
 }
 
-/// Builds the package as it stands, once for all tests.
+/// Builds the package once for all tests.
 async fn build(node: &Node) {
     static BUILT: OnceCell<()> = OnceCell::const_new();
     let build = async || {

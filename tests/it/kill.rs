@@ -1,5 +1,5 @@
 //! The relay killed with SIGKILL at every step of a ceremony, started again, and held to what it
-//! promised: [`checker`] reads the history of what everybody outside saw, and what is stored.
+//! promised: [`checker`] judges what the actors outside saw, and what is stored.
 //!
 //! One round of every step for every type is part of the suite. `KILL_ROUNDS=20` in the environment
 //! plays so many, and as many times more kills at moments of chance:

@@ -1,4 +1,4 @@
-//! Pairing: a one-time token becomes a device, once, for whoever holds the key that it names.
+//! Pairing: a one-time token becomes a device, once, for the holder of the key that it names.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -192,7 +192,7 @@ impl Deaf {
     }
 }
 
-/// How long the connection still stands.
+/// How long the connection stays open.
 async fn closes(connection: &Connection) -> (CloseReason, Duration) {
     let began = tokio::time::Instant::now();
     loop {

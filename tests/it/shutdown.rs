@@ -47,7 +47,7 @@ impl Card for StubCard {
     }
 }
 
-/// What all phones together told.
+/// Events of all phones, counted.
 #[derive(Debug, Default)]
 struct Told {
     counts: Mutex<BTreeMap<String, usize>>,

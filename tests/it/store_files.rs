@@ -358,7 +358,7 @@ async fn a_killed_process_loses_no_acknowledged_record() {
         for _ in 0..150 * round {
             acknowledged.insert(victim.prints("acknowledged ").await);
         }
-        // SIGKILL in the middle of its writing; what it had still told by then counts too.
+        // SIGKILL in the middle of its writing; what it acknowledged by then counts too.
         victim.signal(Signal::KILL);
         let told = victim.exit().await.out;
         let told = told.lines().filter_map(|line| Some(line.split_once("acknowledged ")?.1));

@@ -2,7 +2,8 @@
 //! table, is called by everybody whom it does not concern. A new route is covered by itself, or
 //! fails here until it has a row in [`subject`].
 //!
-//! What is somebody else's must look like what never was, to the byte, and nothing may change.
+//! An id of another client or user must get the answer of an unknown id, to the byte, and nothing
+//! may change.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ use crate::support::raw_socket::UPGRADE;
 use crate::support::relay::{Initiator, http};
 use crate::support::wire_phone::WirePhone;
 
-/// What a path's placeholder stands for, and who may reach it.
+/// What a path's placeholder names, and who may reach it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
     /// The client's that opened it, and its ticket's.
@@ -36,7 +37,7 @@ enum Subject {
     CeremonyOfADevice,
 }
 
-/// A route with a placeholder and no row here is tested by nobody.
+/// A route with a placeholder and no row here would not be tested.
 fn subject(path: &str) -> Option<Subject> {
     let rows = [
         ("/v1/ceremonies/{id}", Subject::Ceremony),

@@ -151,7 +151,7 @@ async fn a_pairing_token_used_or_not_is_swept_within_half_an_hour() {
     let phone = NewDevice { jwk, name: None, platform: Platform::Other, push: None };
     pairings::redeem(&app, &found, phone).await.unwrap();
     relay.relay.sweep().await.unwrap();
-    // Each stands under its token and under its typed code's locator.
+    // Each is stored under its token and under its typed code's locator.
     assert_eq!(relay.count(Bucket::Pairings).await, 4);
     relay.clock.forward(20 * 60 * 1000);
     assert_eq!(relay.relay.sweep().await, Ok(4));

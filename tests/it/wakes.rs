@@ -1,5 +1,5 @@
 //! Escalation: which device is woken for which prompt, when, and how often; and what a device that
-//! was woken pulls. The push services are on paper here; `push` has the real ones.
+//! was woken pulls. The push services are stubs here; `push` has the real ones.
 
 use std::sync::Arc;
 use std::time::Duration;

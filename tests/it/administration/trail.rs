@@ -46,7 +46,7 @@ async fn the_audit_log_hears_of_clients_devices_and_refusals() {
     operator(&["client", "key", "add", client, "--jwk", jwk.to_str().unwrap()]).await;
     operator(&["client", "change", client, "--end-api-keys"]).await;
 
-    // Somebody who claims to be that client.
+    // A forged assertion of that client.
     let url = format!("{}/oauth/token", relay.url());
     let now_s = relay.running.relay().dependencies().clock.now().as_secs();
     let id = serde_json::from_value(made["client_id"].clone()).unwrap();
@@ -79,7 +79,7 @@ async fn the_audit_log_hears_of_clients_devices_and_refusals() {
     bank.outcome(opened.id).await;
     let silent = opens(&bank, "ada").await;
 
-    // Bob types what is wrong, and somebody else's pairing code is guessed at.
+    // Bob types wrong codes, and Eve's pairing code is guessed at.
     let bob = relay.pair(&bank, "bob").await;
     let mut typist = WirePhone::connect(bob.clone()).await;
     let opened = opens(&bank, "bob").await;
@@ -198,7 +198,7 @@ async fn what_is_done_to_a_store_at_rest_is_in_its_log_before_the_command_ends()
     home.run(&["audit", "verify"]).await.stdout();
     ChildRelay::start(&home).await.stop().await;
     assert_eq!(by_operator(&home.data_dir()), both, "each once");
-    // A command that was not told of the relay's own directory begins no log beside it.
+    // A command with another audit directory than the relay's begins no log there.
     let configured = home.data_dir().join("audit");
     home.set("FIDO_RELAY_AUDIT__DIR", home.data_dir().join("elsewhere").to_str().unwrap());
     assert!(

@@ -20,7 +20,7 @@ impl Source {
         Self { module: module_of(path), is_test, paths: paths(&tokens(&code)) }
     }
 
-    /// Where the file stands in its crate; files of another crate all stand in the room of its name.
+    /// Where the file is in its crate; files of another crate are all in the room of its name.
     pub(super) fn module(&self) -> &[String] {
         &self.module
     }

@@ -211,7 +211,7 @@ async fn all_that_the_relay_says_by_itself_is_in_the_document_and_all_of_the_doc
         messages.push(message(&key, &sent.body));
         messages.push(json!({ "message": key, "headers": sent.headers }));
     }
-    // Whoever holds a socket is told before it is closed.
+    // A device with a socket gets a frame before it is closed.
     let ((), _stopped) = tokio::join!(async { drop(device.hear("goaway").await) }, relay.stop());
 
     for text in &device.heard {

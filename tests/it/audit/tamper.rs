@@ -175,7 +175,7 @@ async fn a_log_that_was_changed_and_chained_anew_meets_its_signatures() {
         .collect();
     log.rewrite(&chained_anew(&numbered));
     log.refused("chained anew, without checkpoints");
-    // And by keys of somebody else.
+    // And by keys of another relay.
     let others: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let other = jwks(&signer(&*others).await);
     log.rewrite(&super::lines(log.path()));

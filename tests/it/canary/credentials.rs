@@ -26,7 +26,7 @@ async fn printed(home: &Home, arguments: &[&str]) -> Value {
 }
 
 impl Run {
-    /// A backend that signs who it is, and is told of what happens.
+    /// A backend with a key pair of its own and webhooks.
     pub(super) async fn backend_of_its_own(&mut self, home: &Home, receiver: &str) {
         let pair = KeyPair::generate("ES256", "backend");
         let file = home.data_dir().join("backend.jwk");
@@ -135,7 +135,7 @@ impl Run {
         self.refused.push(format!("{code} {reason}"));
     }
 
-    /// Ceremonies that nobody answers: to be [awaited](Self::closed) at the end of the run.
+    /// Ceremonies that no phone answers: to be [awaited](Self::closed) at the end of the run.
     pub(super) async fn left_to_expire(&mut self) -> Vec<OpenedCeremony> {
         let mut left = Vec::new();
         for (kind, binding) in [("authentication", "code"), ("registration", "none")] {

@@ -134,7 +134,7 @@ async fn no_secret_of_the_built_in_server_is_logged_at_the_finest_level() {
     nothing_shown(&run, "the log", &written);
 }
 
-/// The same scan must see a secret that the program really writes: one that it is told to print.
+/// The same scan must see a secret that the program does write: one in its configuration.
 #[tokio::test]
 async fn the_scan_of_a_childs_output_sees_what_the_child_writes() {
     let canary = "canary-in-a-name-that-is-printed";

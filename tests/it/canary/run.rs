@@ -325,7 +325,7 @@ impl Run {
             "[".repeat(30_000) + canary,
         ] {
             phone.socket.send_text(refused).await.unwrap();
-            // What stands open is shown first.
+            // Open ceremonies are shown first.
             loop {
                 match phone.socket.next_text().await {
                     Ok(heard) if heard.contains("\"error\"") => break self.refused.push(heard),

@@ -15,7 +15,7 @@ const LONG: usize = 16;
 pub(crate) struct Secrets {
     /// What a text is searched for, with the secret that it is a form of.
     forms: BTreeMap<String, &'static str>,
-    /// Short ones: searched for as a number or a word that stands alone.
+    /// Short ones: searched for as a number or a word of its own.
     codes: Vec<String>,
 }
 
@@ -74,7 +74,7 @@ impl Secrets {
         self.forms.len() + self.codes.len()
     }
 
-    /// The secrets that a text shows, each with what stands around it.
+    /// The secrets that a text shows, each with the text around it.
     pub(crate) fn shown_in(&self, text: &str) -> Vec<String> {
         let mut shown = Vec::new();
         for (form, name) in &self.forms {

@@ -55,7 +55,7 @@ fn kept(secret: &str) -> &str {
 }
 
 /// Such as the same byte thirty-two times, which a scripted server gives for a challenge and a
-/// scripted client has for an id: nobody drew it.
+/// scripted client has for an id: it is not random.
 fn is_a_pattern(text: &str) -> bool {
     text.bytes().collect::<BTreeSet<_>>().len() < 6
 }

@@ -21,7 +21,7 @@ use crate::support::child::{ChildProcess, fido_relay, run};
 use crate::support::needs;
 use crate::support::relay::http;
 
-/// The pause of a person who is quick.
+/// The pause of a quick person.
 const QUICK: Duration = Duration::from_millis(50);
 
 async fn stage(faults: Faults) -> (Demo, Story, TempDir) {

@@ -82,7 +82,7 @@ impl Scene {
         Self { relay, url, told, tasks }
     }
 
-    /// Somebody signs in on the page, whatever it shows of it; the browser ends on the overview.
+    /// A person signs in on the page, whatever it shows of it; the browser ends on the overview.
     pub(crate) async fn sign_in(&self, browser: &Browser) {
         let id = self.relay.opened_by(browser.click("[data-action=sign-in]")).await;
         self.relay.steps(id, &UP_TO_DELIVERED);

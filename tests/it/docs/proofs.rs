@@ -7,7 +7,7 @@ use super::{files, read, root};
 /// The documents with a table of claims, each claim with its tests.
 const CLAIMS: [&str; 2] = ["SECURITY.md", "docs/promises.md"];
 
-/// What stands in backquotes beside the claims of a document's table.
+/// The names in backquotes beside the claims of a document's table.
 fn named(document: &str) -> Vec<String> {
     let text = read(document);
     let (_, table) = text.split_once("\n## What holds it\n").unwrap();

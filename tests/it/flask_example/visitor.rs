@@ -24,7 +24,7 @@ impl Visitor {
         visitor
     }
 
-    /// Somebody with this cookie, and no page of it.
+    /// A visitor with this cookie, and no page of it.
     pub(super) fn with_cookie(url: &str, cookie: &str) -> Self {
         let redirect = reqwest::redirect::Policy::none();
         let http = reqwest::Client::builder().no_proxy().redirect(redirect).build().unwrap();

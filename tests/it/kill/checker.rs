@@ -139,7 +139,7 @@ fn succeeded_only_if_the_server_said_so(
     }
 }
 
-/// I6: after its 201 a ceremony is found by whoever opened it.
+/// I6: after its 201 a ceremony is found by its initiator.
 fn findable_once_answered(history: &[Seen], of: CeremonyId, broken: &mut Vec<String>) {
     let mut opened = false;
     for seen in history {
@@ -175,7 +175,7 @@ fn no_challenge_before_the_code(history: &[Seen], of: CeremonyId, broken: &mut V
     }
 }
 
-/// Watchers on every road get the same events, each once and in order, up to the end that is stored.
+/// Watchers on every road get the same events, each once and in order, up to the stored end.
 fn every_road_tells_the_same(history: &[Seen], broken: &mut Vec<String>) {
     let on = |road| {
         let told = history.iter().filter_map(move |seen| match seen {

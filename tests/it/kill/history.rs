@@ -30,9 +30,9 @@ pub(super) enum Seen {
     Challenged { id: CeremonyId, attempt: AttemptId, challenge: String },
     /// The phone sent the card's answer.
     Answered { id: CeremonyId, attempt: AttemptId },
-    /// The phone was told that its answer is stored.
+    /// The phone learned that its answer is stored.
     Accepted { id: CeremonyId, attempt: AttemptId },
-    /// The phone was told the end.
+    /// The phone learned the end.
     ToldEnd { id: CeremonyId, outcome: Outcome },
     /// The FIDO2 server made a challenge in a session of its own.
     Begun { session: String, challenge: String },

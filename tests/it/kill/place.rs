@@ -60,7 +60,7 @@ impl Place {
         Self { home, port, receiver }
     }
 
-    /// Starts the relay, which stands still at its point if it is armed with one.
+    /// Starts the relay, which halts at the point that it is armed with.
     pub(super) async fn start(&self, armed: Option<Point>) -> ChildRelay {
         let mut command = self.home.command(&["serve"]);
         let armed = armed.map(|point| ("FAULT_POINT", point.name()));

@@ -1,6 +1,6 @@
-//! Kills while ends are told: each end of a ceremony reaches the webhook endpoint under one id, and
-//! is in the audit log once. `TOLD_KILLS=50 TOLD_ENDS=200` in the environment makes 10,000 ends over
-//! 50 kills.
+//! Kills while ends are delivered: each end of a ceremony reaches the webhook endpoint under one id
+//! and is in the audit log once. `TOLD_KILLS=50 TOLD_ENDS=200` in the environment makes 10,000 ends
+//! over 50 kills.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -79,7 +79,7 @@ async fn each_end_is_told_under_one_id_and_logged_once_however_the_relay_was_kil
         }
         let all = stream::iter(0..ends_each)
             .for_each_concurrent(16, |nth| ends(&bank, format!("user-{kill}-{nth}")));
-        // At any moment of it, or a little later, while it is told.
+        // At any moment of it, or a little later, while webhooks are delivered.
         let moment = random::below(4);
         if moment == 0 {
             let part = Duration::from_millis(random::below(300));

@@ -33,7 +33,7 @@ const ADDRESSES: usize = 250;
 /// The deadline of all, and what a busy machine may add to it.
 const GONE_WITHIN: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(5);
-/// People, each with a phone. Nobody signs in more than some times.
+/// People, each with a phone. Each signs in a few times only.
 const PEOPLE: usize = 60;
 /// Sign-ins of which a 99th percentile is taken, and the time from one to the next.
 const WINDOW: usize = 100;

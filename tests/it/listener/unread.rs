@@ -71,7 +71,7 @@ async fn two_hundred_connections_that_read_nothing_pin_little_and_are_gone() {
         if sides.is_empty() {
             break;
         }
-        // Everybody else is served meanwhile.
+        // All others are served meanwhile.
         fixture.initiator.open(&new).await;
         assert!(began.elapsed() < Duration::from_secs(15), "{} stand", sides.len());
     }

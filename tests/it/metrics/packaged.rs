@@ -61,7 +61,7 @@ fn groupings(text: &str) -> Vec<String> {
     labels.map(|label| label.trim().trim_start_matches("$labels.").to_owned()).collect()
 }
 
-/// Whether a name stands as code in a document whose names are held by other tests.
+/// Whether a name is code in a document whose names are held by other tests.
 fn is_named(name: &str) -> bool {
     ["docs/operations.md", "docs/initiators.md"]
         .iter()

@@ -66,7 +66,7 @@ async fn after_every_outcome_what_was_opened_is_closed_or_open() {
     let relay = StubRelay::start().await;
     let kinds = ["registration", "authentication", "approval"];
     for kind in kinds {
-        // Succeeded, rejected, failed, and one that nobody learns of.
+        // Succeeded, rejected, failed, and one whose result is lost.
         for verdict in [
             None,
             Some(Verdict::Rejected(Reason::UpstreamRejected)),

@@ -26,7 +26,7 @@ pub(super) enum Event {
     Claiming { ceremony: CeremonyId, device: DeviceId, right: bool },
     /// A device was written a challenge.
     Challenged { ceremony: CeremonyId, device: DeviceId, challenge: String },
-    /// A device was told the end.
+    /// A device learned the end.
     ToldClosed { ceremony: CeremonyId, outcome: Outcome },
     /// A device's answer was acknowledged.
     Accepted { ceremony: CeremonyId, device: DeviceId, attempt: AttemptId, credential: String },

@@ -9,7 +9,7 @@
 //!                    crash: runtime dropped ──┘   (lives, one store)
 //! ```
 //! `SIMULATION_SEEDS` sets how many seeds are played and `SIMULATION_FIRST` with which to begin;
-//! with one seed, its history is told.
+//! with one seed, its history is printed.
 
 mod checker;
 mod checker_tests;
@@ -47,7 +47,7 @@ pub(crate) fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).map_or(otherwise, |value| value.parse().unwrap())
 }
 
-/// What the seed broke; `told`: and, on standard error, what happened in it.
+/// What the seed broke; with `told`, its history goes to standard error.
 fn broken_by(seed: u64, told: bool) -> Vec<String> {
     let played = play::play(seed);
     if told {

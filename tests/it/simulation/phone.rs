@@ -88,7 +88,7 @@ impl SimPhone {
         self.memory.lock().unwrap().connection.clone()
     }
 
-    /// The ceremonies that it was ever told of.
+    /// The ceremonies that it was ever shown.
     pub(super) fn knows(&self) -> Vec<(CeremonyId, Option<AttemptId>)> {
         let memory = self.memory.lock().unwrap();
         memory.seen.iter().map(|(id, seen)| (*id, seen.attempt)).collect()
@@ -385,7 +385,7 @@ impl SimPhone {
             return reply.filter(|_| self.memory.lock().unwrap().pulls);
         };
         let reply = relay.delivery.receive(&connection, frame).await;
-        // An answer to a socket that is gone is heard by nobody.
+        // An answer to a socket that is gone is lost.
         let still = self.connection().is_some_and(|own| own.id() == connection.id());
         reply.filter(|_| still)
     }

@@ -93,7 +93,7 @@ fn username(name: &str) -> Username {
     PlainText::new(name).unwrap()
 }
 
-/// Two devices of Ada's and one of somebody else.
+/// Two devices of Ada's and one of another user.
 fn owners() -> [DeviceIdentity; 3] {
     [(1, "ada"), (2, "ada"), (3, "bob")].map(|(number, name)| DeviceIdentity {
         device: DeviceId::from_bytes([number; 16]),
@@ -390,7 +390,7 @@ impl Play {
         }
     }
 
-    /// Opens; whoever gave a key asks again when told that it was not possible.
+    /// Opens; an initiator with an idempotency key repeats an opening that failed.
     fn opening(
         &self,
         relay: &Relay,
@@ -432,7 +432,7 @@ impl Play {
         });
     }
 
-    /// Nothing goes wrong any more, everybody is there, and every deadline passes.
+    /// Faults end, all devices are connected, and every deadline passes.
     async fn heal(&self, relay: &Relay, fresh: bool) {
         relay.ceremonies.recovered().await;
         pause(2_000).await;

@@ -97,7 +97,7 @@ impl Fido for SimFido {
                 session: session.clone(),
                 credential: credential.get().to_owned(),
             });
-            // Whoever calls has a limit of 10 s.
+            // The caller has a limit of 10 s.
             self.world.take(faults.upstream_ms.min(5_000)).await;
             let verdict = self.verdict(&session);
             let lost = self.world.happens(faults.upstream / 4);

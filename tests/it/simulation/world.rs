@@ -1,5 +1,5 @@
-//! What goes wrong in a simulated world at the moment, and the world's clock. Everybody in it
-//! shares one of these.
+//! The present faults of a simulated world, and its clock. All actors in it
+//! share one.
 
 use std::sync::{Mutex, MutexGuard};
 
@@ -44,7 +44,7 @@ pub(super) const HEALED: Faults = Faults {
     upstream_ms: 200,
 };
 
-/// What everybody in a simulated world shares.
+/// What all actors of a simulated world share.
 #[derive(Debug)]
 pub(super) struct World {
     /// Only this process writes the store, and no read of it lags.
@@ -138,7 +138,7 @@ impl World {
         self.crashed.lock().unwrap().clone()
     }
 
-    /// Somebody sets the wall clock.
+    /// The wall clock is set.
     pub(super) fn jump(&self, by_ms: i64) {
         let mut clock = self.clock.lock().unwrap();
         if let Some((_, wall)) = clock.as_mut() {

@@ -56,7 +56,7 @@ impl Authority {
     }
 }
 
-/// Puts a file in place in one step, as whoever renews certificates should.
+/// Replaces a file in one step, as a program that renews certificates should.
 pub(crate) fn put(directory: &Path, name: &str, text: &str) {
     let new = directory.join(format!("{name}.new"));
     std::fs::write(&new, text).unwrap();

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 
 use crate::support::actions::{begun, sign_in_request};
 
-/// A clock that stands until it is moved.
+/// A clock that does not run until it is moved.
 #[derive(Debug)]
 pub(crate) struct HandClock(AtomicU64);
 
@@ -155,7 +155,7 @@ impl BareRelay {
         self.open_for("ada", binding, idempotency).await
     }
 
-    /// The same for somebody else.
+    /// The same for another user.
     pub(crate) async fn open_for(
         &self,
         username: &str,

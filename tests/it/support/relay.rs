@@ -141,7 +141,7 @@ impl TestRelay {
         phone::pair(&url, &pairing.pairing_token, None, key).await.unwrap()
     }
 
-    /// A phone of this user with a card, whose person types what `codes` is told.
+    /// A phone of this user with a card, whose person types the codes that `codes` is given.
     pub(crate) async fn phone(&self, initiator: &Initiator, username: &str) -> TestPhone {
         let paired = self.pair(initiator, username).await;
         self.connect(paired, phone::Faults::none()).await

@@ -106,7 +106,7 @@ impl ScriptedUpstream {
         server
     }
 
-    /// Holds a port on which nobody listens: every connection is refused.
+    /// Holds a port without a listener: every connection is refused.
     pub(crate) fn refusing() -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();

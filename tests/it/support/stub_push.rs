@@ -1,4 +1,4 @@
-//! Push services on paper: what each wake is answered with is the test's to say, and every wake that
+//! A stub of push services: the test sets what each wake is answered with, and every wake that
 //! was handed over is kept.
 
 use std::sync::{Arc, Mutex};

@@ -294,7 +294,7 @@ impl StubRelay {
         Came { status, headers, body }
     }
 
-    /// An answer whose body nobody has begun to read.
+    /// An answer whose body is not read yet.
     pub(crate) async fn open_stream(
         &self,
         path: &str,

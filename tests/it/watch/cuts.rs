@@ -1,5 +1,5 @@
 //! Connections that break between any two bytes: in an answer's head, between head and body, in
-//! the middle of an event. Whoever goes on from the last event that came whole misses none.
+//! the middle of an event. A watcher that resumes after the last whole event misses none.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -171,7 +171,7 @@ async fn a_connection_that_breaks_between_any_two_bytes_costs_no_event_and_tells
         watching
             .push(async move { (road, watch_in_pieces(stage, (road, opened), nth, &tell).await) });
     }
-    // Each step only once everybody has the one before, and so breaks off at this one too.
+    // Each step only once all watchers have the one before, so that they break off at this one too.
     let play = async {
         for step in 1..=5 {
             for told in &mut told_of {

@@ -160,7 +160,7 @@ async fn a_restart_ends_every_road_so_that_its_watcher_goes_on_at_the_next_proce
         for _ in 0..2 {
             seen.push(told(&watching.next().await.unwrap()));
         }
-        // The stop waits for whoever is held, and must not wait long.
+        // The stop waits for held polls, and must not wait long.
         let restart = async {
             while stage.relay.running.relay().occupancy().watched == 0 {
                 tokio::task::yield_now().await;

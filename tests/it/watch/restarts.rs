@@ -27,7 +27,7 @@ enum Way {
     Term,
 }
 
-/// Everybody outside of the process.
+/// The actors outside the process.
 struct World {
     home: Home,
     way: Way,
@@ -107,7 +107,8 @@ impl World {
     }
 }
 
-/// A FIDO2 server that accepted_answer, but never answers the first completion if it is to be killed in it.
+/// A FIDO2 server that accepts everything, but never answers the first completion if the relay is
+/// to be killed in it.
 fn upstream(way: Way) -> ScriptedUpstream {
     let held = AtomicBool::new(way == Way::Term);
     ScriptedUpstream::listening(move |number, request| {
@@ -183,7 +184,7 @@ async fn ended_at_every_step(way: Way) -> (World, Receiver, ScriptedUpstream) {
     (world, receiver, upstream)
 }
 
-/// Every road told the whole, and goes on telling nothing.
+/// Every road told each event once, and tells no more.
 async fn assert_whole(world: &mut World) -> Told {
     let (by, id) = (world.initiator(), world.opened.id);
     let mut whole = Watching::after(0, Road::Events, &by, id, &world.opened.ticket).await;

@@ -40,7 +40,7 @@ pub(crate) fn told(event: &WatchEvent) -> Told {
 /// How a road ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// The poll was answered with what stands and when to ask again, or the stream's body ended.
+    /// The poll was answered with the present state and a pause, or the stream's body ended.
     InOrder,
     /// The socket was closed with this code.
     Closed(u16),
@@ -131,7 +131,7 @@ impl Watching {
         all
     }
 
-    /// The phases that it told, each with the number of the step that led to it.
+    /// The phases that it received, each with the number of the step that led to it.
     pub(crate) fn phases(&self) -> &[(u32, Phase)] {
         &self.phases
     }

@@ -44,7 +44,7 @@ async fn an_endpoint_that_dies_in_every_delivery_is_told_each_again_with_the_sam
         assert_eq!(said.len(), 1, "{end:?} was told as one: {said:?}");
     }
 
-    // A status that was told is an answer, whatever became of what follows it.
+    // A status line is an answer, whatever becomes of the rest of the response.
     receiver.dies(paths.iter().map(|_| Dies::InTheBody));
     close_one(&initiator).await;
     let all = u64::try_from(endpoints * (CEREMONIES + 1)).unwrap();

@@ -36,14 +36,14 @@ pub(crate) enum Dies {
     BeforeTheAnswer,
     InTheStatusLine,
     InTheHeaders,
-    /// The status is told, and that is the answer.
+    /// The status was sent, which is an answer.
     InTheBody,
     /// It takes the request and says nothing for as long as the connection lives.
     Never,
 }
 
 impl Dies {
-    /// Those after which nobody knows whether it arrived.
+    /// Those after which the relay cannot know whether it arrived.
     pub(crate) const UNANSWERED: [Self; 6] = [
         Self::BeforeTls,
         Self::BeforeTheRequest,
@@ -83,7 +83,7 @@ pub(crate) struct Receiver {
 }
 
 impl Receiver {
-    /// Answers everything with 204, until told otherwise.
+    /// Answers everything with 204, until [`Self::answers`] sets another status.
     pub(crate) async fn start() -> Self {
         let ca_key = KeyPair::generate().unwrap();
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
@@ -126,7 +126,7 @@ impl Receiver {
         self.desk.deaths.lock().unwrap().extend(deaths);
     }
 
-    /// Deaths that nobody has met yet.
+    /// Deaths that no delivery has met yet.
     pub(crate) fn deaths_left(&self) -> usize {
         self.desk.deaths.lock().unwrap().len()
     }

@@ -93,8 +93,8 @@ async fn a_directory_that_lacks_a_part_is_refused_and_left_as_it_is() {
                 let told = refused(&home, arguments).await;
                 let path = home.data_dir().join(part);
                 assert!(told.contains(&format!("{} is {how}", path.display())), "{told}");
-                assert!(told.contains("from the backup"), "{told}");
-                assert!(told.contains("to begin anew"), "{told}");
+                assert!(told.contains("from the backup of these files"), "{told}");
+                assert!(told.contains("to start without any client and phone"), "{told}");
                 assert_eq!(snapshot(&home.data_dir()), before, "{arguments:?} at {part} {how}");
             }
         }

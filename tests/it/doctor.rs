@@ -142,7 +142,7 @@ async fn every_mistake_of_the_configuration_is_told() {
         .with("FIDO_RELAY_UPSTREAM__URL", "not a URL");
     let text = machine.run(&["doctor"]).await.with_code(1);
     assert_eq!(text.matches("WRONG    configuration:").count(), 2, "{text}");
-    for named in ["FIDO_RELAY_NO_SUCH_KEY", "FIDO_RELAY_UPSTREAM__URL", "2 things are wrong"] {
+    for named in ["FIDO_RELAY_NO_SUCH_KEY", "FIDO_RELAY_UPSTREAM__URL", "2 problems found"] {
         assert!(text.contains(named), "{named} is missing in\n{text}");
     }
 }
@@ -192,7 +192,7 @@ fn relative(path: &Path) -> String {
 async fn too_little_space_is_told() {
     let machine = Machine::used().await;
     let text = machine.run(&["doctor", "--min-free-mb", "1000000000"]).await.with_code(1);
-    assert!(text.contains("MiB are free, 1000000000 are wanted"), "{text}");
+    assert!(text.contains("MiB are free, 1000000000 are required"), "{text}");
     assert!(text.contains("→ free space"), "{text}");
 }
 
@@ -215,7 +215,7 @@ async fn a_sealing_key_that_is_missing_or_another_is_told_and_none_is_made() {
     {
         std::fs::write(&path, text).unwrap();
         set_mode(&path, 0o600);
-        machine.ails(wrong, "from the backup").await;
+        machine.ails(wrong, "from the same backup").await;
     }
     std::fs::write(&path, right).unwrap();
     machine.is_well().await;
@@ -254,7 +254,7 @@ async fn devices_that_a_restored_store_brought_back_and_a_damaged_list_of_them_a
 async fn a_fido2_server_that_is_not_there_is_told() {
     let nobody = ScriptedUpstream::refusing();
     let machine = Machine::fresh().with("FIDO_RELAY_UPSTREAM__URL", &nobody.url());
-    machine.ails(&format!("the FIDO2 server at {}", nobody.url()), "start it").await;
+    machine.ails(&format!("the FIDO2 server at {}", nobody.url()), "start the server").await;
 }
 
 #[tokio::test]

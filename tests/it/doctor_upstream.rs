@@ -108,7 +108,7 @@ async fn a_key_or_headers_that_everybody_can_read_are_told() {
         mode(if wide { 0o604 } else { 0o600 });
         let text = place.doctor(front.url(), &keys, &[]).await;
         let wrong =
-            format!("WRONG    upstream: every user can reach {}", place.file(file).display());
+            format!("WRONG    upstream: every user can access {}", place.file(file).display());
         // The headers are open from the start, until they are not.
         assert_eq!(text.contains(&wrong), wide, "{text}");
         assert!(!text.contains("canary"), "{text}");

@@ -210,6 +210,6 @@ async fn a_port_that_is_taken_is_told_in_words() {
 #[tokio::test]
 async fn a_temporary_directory_that_is_not_to_be_had_is_told_in_words() {
     let complaints = run(demo(&[]).env("TMPDIR", "/nowhere/at/all")).await.with_code(1);
-    assert!(complaints.contains("can be made in /nowhere/at/all"), "{complaints}");
+    assert!(complaints.contains("can be created in /nowhere/at/all"), "{complaints}");
     assert!(complaints.contains("set TMPDIR"), "{complaints}");
 }

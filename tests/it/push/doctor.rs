@@ -66,7 +66,7 @@ async fn credentials_that_are_taken_are_good_and_nothing_is_woken() {
     let mode = std::fs::Permissions::from_mode(0o604);
     std::fs::set_permissions(scene.path().join("key.p8"), mode).unwrap();
     let text = doctor(&scene, &apns, &fcm).await;
-    assert!(text.contains("WRONG    push: every user can reach "), "{text}");
+    assert!(text.contains("WRONG    push: every user can access "), "{text}");
 }
 
 #[tokio::test]

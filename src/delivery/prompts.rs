@@ -8,9 +8,7 @@ use fido_relay_proto::CeremonyId;
 use super::Delivery;
 use super::connection::{Connection, Shown};
 use super::frames::frame_for;
-use crate::app::ceremonies::{
-    CeremonyCopy, CeremonyKey, CeremonySnapshot, DeviceIdentity, user_of,
-};
+use crate::app::ceremonies::{CeremonyKey, CeremonySnapshot, DeviceIdentity, user_of};
 use crate::app::devices;
 use crate::core::ceremony::{Ceremony, Prompt};
 use crate::fault_point::{self, Point};
@@ -30,9 +28,10 @@ impl Delivery {
         let connections = self.connections_for(&found.stored).await;
         // A commit that happens while the devices are looked up replaces what is shown.
         let newer = self.ceremonies().copy(key).filter(|copy| copy.revision > found.revision);
-        let CeremonyCopy { stored: ceremony, revision, .. } = newer.unwrap_or(found);
+        let copy = newer.unwrap_or(found);
+        let (ceremony, revision) = (&copy.stored, copy.revision);
         for connection in &connections {
-            self.show(&ceremony, connection);
+            self.show(copy.for_device(connection.identity().device), connection);
         }
         for connection in &connections {
             if !self.ceremonies().ringing_on(connection.identity()).contains(key) {
@@ -40,7 +39,7 @@ impl Delivery {
             }
         }
         self.state.pulls.wake(&user_of(&ceremony.request));
-        self.state.watchers.wake(key.id, revision, || CeremonySnapshot::from(&*ceremony));
+        self.state.watchers.wake(key.id, revision, || CeremonySnapshot::from(&**ceremony));
         if ceremony.closed().is_some() {
             fault_point::passing(Point::Notified);
             self.ceremonies().forget_copy(key);
@@ -126,13 +125,13 @@ impl Delivery {
         for _ in 0..LOOKS {
             match self.ceremonies().newest(key).await {
                 Ok(Some(copy)) if shown == Some(copy.revision) => return,
-                Ok(Some(CeremonyCopy { stored, revision, .. })) => {
-                    self.show(&stored, connection);
+                Ok(Some(copy)) => {
+                    self.show(copy.for_device(connection.identity().device), connection);
                     if connection.shown(key.id).is_none() {
                         // Another ceremony's turn, and perhaps this node did not know which.
                         self.ring_next(connection).await;
                     }
-                    shown = Some(revision);
+                    shown = Some(copy.revision);
                 }
                 Ok(None) => return,
                 Err(error) => {

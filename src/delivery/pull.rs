@@ -177,11 +177,12 @@ impl Delivery {
         let mut prompts = Vec::new();
         for key in self.ceremonies().open_for(identity) {
             let Some(copy) = self.ceremonies().newest(&key).await? else { continue };
-            let is_prompt = match copy.stored.prompt_for(identity.device) {
-                Prompt::Offer | Prompt::Challenge(_) => self.is_prompt_of(&copy.stored, identity),
+            let ceremony = copy.for_device(identity.device);
+            let is_prompt = match ceremony.prompt_for(identity.device) {
+                Prompt::Offer | Prompt::Challenge(_) => self.is_prompt_of(ceremony, identity),
                 Prompt::Nothing | Prompt::Wait | Prompt::Elsewhere | Prompt::Closed(_) => false,
             };
-            let frame = self.frame(&copy.stored, identity).filter(|_| is_prompt);
+            let frame = self.frame(ceremony, identity).filter(|_| is_prompt);
             prompts.extend(frame.map(|frame| (key.id, frame)));
         }
         Ok(prompts)

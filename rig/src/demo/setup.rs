@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn a_port_that_is_not_to_be_had_comes_with_a_remedy() {
         for (kind, remedy) in [
-            (ErrorKind::AddrInUse, "choose another --port (0 takes any that is free)"),
+            (ErrorKind::AddrInUse, "choose another --port (0 chooses a free one)"),
             (ErrorKind::PermissionDenied, "choose a --port above 1023, such as 8080"),
         ] {
             let remedy_text = DemoError::Listen(80, kind.into()).remedy().unwrap();

@@ -111,9 +111,11 @@ fn each_value_of_a_prompt_is_isolated_from_the_text_around_it() {
 
 #[test]
 fn an_end_that_the_person_can_do_something_about_says_what() {
-    for (reason, words) in
-        [("pin_not_set", "Set a PIN"), ("already_registered", "sign in"), ("card_limit", "removed")]
-    {
+    for (reason, words) in [
+        ("pin_not_set", "Set a PIN"),
+        ("already_registered", "sign in"),
+        ("card_limit", "Remove a card"),
+    ] {
         assert!(show::advice(reason).contains(words), "{reason}");
     }
     let closed = |reason| {
@@ -271,7 +273,7 @@ async fn what_is_typed_while_nothing_asks_is_a_code_alone_or_not_me() {
         typed.send(Some(line.to_owned())).await.unwrap();
     }
     assert_eq!(terminal.unprompted().await, Some(UnpromptedInput::Code("271828".to_owned())));
-    assert_eq!(shown.take().matches("Nothing asks now").count(), 2);
+    assert_eq!(shown.take().matches("No prompt is open").count(), 2);
     typed.send(Some("x".to_owned())).await.unwrap();
     assert_eq!(terminal.unprompted().await, Some(UnpromptedInput::NotMe));
     // A prompt takes the lines over while it asks.

@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use fido_relay_proto::UnixMillis;
+use fido_relay_proto::{DeviceId, UnixMillis};
 
 use super::CeremonyKey;
-use crate::core::ceremony::{Ceremony, Event, Fact, Transition};
+use crate::core::ceremony::{Ceremony, Event, Fact, Prompt, Transition};
 use crate::ports::Revision;
 
 /// Most ended ceremonies that are kept until their end was shown; of more, the oldest is read again.
@@ -54,6 +54,14 @@ impl CeremonyCopy {
     /// The ceremony after its last step.
     pub(crate) fn latest(&self) -> &Arc<Ceremony> {
         self.pending.last().map_or(&self.stored, |step| &step.after)
+    }
+
+    /// What a device may see: the ceremony as it is stored; but while the device's own claim or
+    /// answer waits for its commit, the ceremony after it, which shows nothing. As stored, it would
+    /// ask for the code again.
+    pub(crate) fn for_device(&self, device: DeviceId) -> &Arc<Ceremony> {
+        let latest = self.latest();
+        if matches!(latest.prompt_for(device), Prompt::Wait) { latest } else { &self.stored }
     }
 
     /// Whether it has steps that are not stored.

@@ -8,7 +8,7 @@ use fido_relay_proto::http::Status;
 use fido_relay_proto::{AttemptId, CeremonyId, Outcome};
 
 use super::history::Seen;
-use crate::watch::roads::Road;
+use crate::watch::roads::{Road, Told};
 
 /// Every ending that is stored.
 pub(super) fn outcomes(history: &[Seen]) -> Vec<Outcome> {
@@ -188,7 +188,11 @@ fn every_road_tells_the_same(history: &[Seen], broken: &mut Vec<String>) {
     if poll != events || events != socket {
         broken.push(format!("the roads differ: {poll:?}, {events:?}, {socket:?}"));
     }
-    if poll.windows(2).any(|two| two[0].0 >= two[1].0) {
+    // Not by number: a phone that sleeps is woken (12) before it is sent the offer (11).
+    let is_after =
+        |(seq, _, time, _): &Told, earlier: &Told| *seq != earlier.0 && *time >= earlier.2;
+    let is_in_order = |at: usize| poll[..at].iter().all(|earlier| is_after(poll[at], earlier));
+    if !(0..poll.len()).all(is_in_order) {
         broken.push(format!("an event came twice or late: {poll:?}"));
     }
     let ends = poll.iter().filter_map(|(.., end)| end.map(|(status, _)| status));

@@ -8,6 +8,7 @@ mod sums;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use fido_relay_proto::Binding;
 use fido_relay_proto::http::Scope;
 use fido_relay_rig::phone::PhoneEvent;
 use reqwest::StatusCode;
@@ -56,7 +57,7 @@ async fn what_a_relay_counts_is_its_own_however_many_run_beside_it() {
 #[tokio::test]
 async fn answers_are_counted_by_route_and_code_and_nothing_of_a_caller_becomes_a_label() {
     let relay = watched().await;
-    let initiator = relay.initiator_with(vec![Scope::CeremonyAuth], vec![]).await;
+    let initiator = relay.initiator_with(vec![Scope::CeremonyAuth], vec![Binding::Code]).await;
     let anonymous = |path: &str| http().get(format!("{}{path}", relay.url())).send();
     anonymous("/v1/ceremonies/canary7Q").await.unwrap();
     anonymous("/canary7Q/\"}x{y=\"").await.unwrap();

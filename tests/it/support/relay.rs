@@ -1,6 +1,7 @@
 //! A real relay on port 0, and what a test does to it: an initiator with an API key, phones.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use fido_relay::app::clients::{self, ClientChange, NewClient};
 use fido_relay::backends::embedded::SystemClock;
@@ -197,7 +198,9 @@ pub(crate) fn tap(card: &mut SoftCard, challenge: &Challenge) -> Result<String, 
 }
 
 pub(crate) fn http() -> reqwest::Client {
-    reqwest::Client::builder().no_proxy().build().unwrap()
+    // Shorter than the relay keeps an idle connection (`limits.idle_s`): no request meets its end.
+    let idle = Duration::from_secs(60);
+    reqwest::Client::builder().no_proxy().pool_idle_timeout(idle).build().unwrap()
 }
 
 /// A backend with an API key.

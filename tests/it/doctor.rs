@@ -129,7 +129,10 @@ async fn a_client_of_an_earlier_version_that_is_believed_without_the_scope_is_na
     let text = machine.is_well().await;
     assert!(!text.contains(says), "{text}");
     let listed = machine.run(&["client", "list"]).await.with_code(0);
-    assert!(!listed.contains("prior_auth:assert") && listed.contains("code_alone = false"), "{listed}");
+    assert!(
+        !listed.contains("prior_auth:assert") && listed.contains("code_alone = false"),
+        "{listed}"
+    );
 }
 
 #[tokio::test]

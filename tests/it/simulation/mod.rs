@@ -8,8 +8,8 @@
 //!                    phones, initiators ──────┼─▶ Relay ─▶ history ─▶ checker
 //!                    crash: runtime dropped ──┘   (lives, one store)
 //! ```
-//! `SIMULATION_SEEDS` sets how many seeds are played and `SIMULATION_FIRST` with which to begin;
-//! with one seed, its history is printed.
+//! `SIMULATION_SEEDS` sets how many seeds are played and `SIMULATION_FIRST` with which to begin, which
+//! `./check` derives from the commit; with one seed, its history is printed.
 
 mod checker;
 mod checker_tests;
@@ -35,7 +35,7 @@ use fido_relay_proto::DeviceId;
 use crate::support::metric_samples::MetricSamples;
 
 /// Seeds in an ordinary run of the tests.
-const SEEDS: u64 = 10_000;
+const SEEDS: u64 = 1_000;
 
 fn user_of(device: DeviceId) -> &'static str {
     if device.as_bytes()[0] == 3 { "bob" } else { "ada" }

@@ -239,7 +239,7 @@ impl CeremonyCopies {
 #[cfg(test)]
 mod tests {
     use fido_relay_proto::device::AckOf;
-    use fido_relay_proto::{Binding, DeviceId};
+    use fido_relay_proto::{AttemptId, Binding};
 
     use super::*;
     use crate::core::ceremony::{self, FactKind};
@@ -277,6 +277,18 @@ mod tests {
         assert_eq!(facts, [(FactKind::Delivered, at)]);
         assert_eq!(newer.pending.len(), 1);
         assert!(!copies.keep(&key(), &copy), "its record is older");
+    }
+
+    #[test]
+    fn a_device_whose_claim_waits_for_its_commit_sees_no_prompt() {
+        let mut copy = CeremonyCopy::new(after(&[SENT, ACKED]), Revision(2));
+        let code = copy.stored.code().unwrap().0.clone();
+        let attempt = AttemptId::from_bytes([2; 16]);
+        let claim = Event::Claim { device: PHONE, attempt, code, same_network: None };
+        copy.step(copy.stored.request.opened_at.plus_secs(3), claim);
+        let prompt = |device| copy.for_device(device).prompt_for(device);
+        assert!(matches!(prompt(PHONE), Prompt::Wait));
+        assert!(matches!(prompt(DeviceId::from_bytes([3; 16])), Prompt::Offer));
     }
 
     #[test]

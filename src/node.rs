@@ -192,9 +192,6 @@ impl Relay {
 
     /// Whether the node may take traffic. The FIDO2 server is not asked: while it is down no node is
     /// of more use, and ceremonies report it themselves.
-    ///
-    /// # Errors
-    /// [`NotReady`].
     pub async fn ready(&self) -> Result<(), NotReady> {
         let Dependencies { store, tasks, recording, .. } = self.dependencies();
         if let Some(task) = tasks.first_failed_task() {

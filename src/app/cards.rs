@@ -18,9 +18,6 @@ use crate::ports::{
 pub struct CardsElsewhere;
 
 /// The cards, where the built-in FIDO2 server keeps them.
-///
-/// # Errors
-/// [`CardsElsewhere`].
 pub fn kept_here(app: &App) -> Result<&dyn Cards, CardsElsewhere> {
     app.cards.as_deref().ok_or(CardsElsewhere)
 }

@@ -46,9 +46,6 @@ pub async fn check(store: &dyn Store, encryptor: &Encryptor) -> Result<(), Store
 }
 
 /// Writes a record, which flushes it, and removes it again; gives how long the writing took.
-///
-/// # Errors
-/// The store's.
 pub async fn write_probe(store: &dyn Store) -> Result<Duration, StoreError> {
     let left = store.load(Bucket::Keys, PROBE).await?;
     let expected = left.map_or(Revision::ABSENT, |stored| stored.revision);

@@ -155,9 +155,6 @@ impl Difference {
 }
 
 /// How the log of a directory differs from what the store's cursor names, if it does.
-///
-/// # Errors
-/// [`AuditStartError`].
 pub async fn compare(
     directory: &Path,
     store: &dyn Store,
@@ -192,9 +189,6 @@ fn differs(directory: &Path, exported: &Exported) -> std::io::Result<Option<Diff
 impl Audit {
     /// Opens the log, compares it with the store, and starts the export. After an upgrade from a
     /// version without a journal, what that version left unwritten is entered first.
-    ///
-    /// # Errors
-    /// [`AuditStartError`].
     pub async fn start(
         settings: Settings,
         ground: AuditDependencies,
@@ -263,9 +257,6 @@ impl Offline {
     /// Opens the log, as [`Audit::start`] does; none: it is not the one that the store's cursor
     /// names, or the store is of a version without a journal. The next start of a relay, with its own
     /// configuration, says so and enters what is done.
-    ///
-    /// # Errors
-    /// [`AuditStartError`].
     pub async fn open(
         settings: Settings,
         ground: AuditDependencies,

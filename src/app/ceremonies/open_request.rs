@@ -53,9 +53,6 @@ impl OpenRefusal {
 }
 
 /// Whether an initiator may open this.
-///
-/// # Errors
-/// [`OpenRefusal`].
 pub fn may_open(client: &Client, body: &OpenCeremony) -> Result<(), OpenRefusal> {
     client.require(match body.ceremony_type {
         CeremonyType::Registration => Scope::CeremonyReg,

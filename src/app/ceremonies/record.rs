@@ -52,9 +52,6 @@ pub(super) fn put(
 }
 
 /// Stores new ceremonies in one batch, without what an opening means for anything else.
-///
-/// # Errors
-/// The store's.
 #[cfg(feature = "rig")]
 pub async fn store_all(store: &dyn Store, ceremonies: &[Ceremony]) -> Result<(), StoreError> {
     let put = |batch, ceremony| put(batch, Revision::ABSENT, ceremony);
@@ -62,9 +59,6 @@ pub async fn store_all(store: &dyn Store, ceremonies: &[Ceremony]) -> Result<(),
 }
 
 /// The latest time in any stored ceremony.
-///
-/// # Errors
-/// The store's.
 pub async fn newest_time(store: &dyn Store) -> Result<Option<UnixMillis>, StoreError> {
     let time = |ceremony: Ceremony| ceremony.history.last().map(|fact| fact.at);
     newest_in(store, Bucket::Ceremonies, time).await

@@ -54,8 +54,6 @@ pub struct VisibleParts<'a> {
 }
 
 impl Viewer<'_> {
-    /// # Errors
-    /// [`ViewRefusal`].
     pub fn may_see(self, ceremony: &CeremonySnapshot, now: UnixMillis) -> Result<(), ViewRefusal> {
         match self {
             Self::Client(client) if ceremony.client_id != client.id => Err(ViewRefusal::NotFound),

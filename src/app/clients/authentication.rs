@@ -98,9 +98,6 @@ impl Clients {
     }
 
     /// Whether a page of this origin, as the browser named it, is one of the client's.
-    ///
-    /// # Errors
-    /// [`StoreError`].
     pub async fn has_page(
         &self,
         tenant: &TenantId,

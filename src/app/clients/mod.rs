@@ -172,9 +172,6 @@ pub async fn remove(app: &App, actor: &Actor, id: ClientId) -> Result<(), Client
 }
 
 /// Clients of an earlier version, whose `prior_auth` is believed without the scope, of all tenants.
-///
-/// # Errors
-/// The store's.
 pub async fn undecided(store: &dyn Store) -> Result<Vec<Client>, StoreError> {
     let found = store.list(Bucket::Clients, "").await?;
     let clients = found.iter().filter_map(|(_, stored)| records::parse::<Client>(stored).ok());

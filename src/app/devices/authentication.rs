@@ -19,9 +19,6 @@ pub enum Unproven<E> {
 
 /// The device that a proof names, as it is stored now, with what `verify` makes of the proof and
 /// the device's key.
-///
-/// # Errors
-/// [`Unproven`].
 pub async fn authenticate<T, E>(
     app: &App,
     tenant: &TenantId,

@@ -126,9 +126,6 @@ pub async fn notify_suppressed(
 }
 
 /// Whether a device is paired and not revoked.
-///
-/// # Errors
-/// The store's.
 pub async fn is_paired(app: &App, tenant: &TenantId, id: DeviceId) -> Result<bool, StoreError> {
     Ok(load(&*app.store, tenant, id).await?.is_some())
 }

@@ -243,9 +243,6 @@ pub async fn find(
 }
 
 /// The latest time in any stored device.
-///
-/// # Errors
-/// The store's.
 pub async fn newest_time(store: &dyn Store) -> Result<Option<UnixMillis>, StoreError> {
     let time = |device: Device| device.revoked_at.max(Some(device.paired_at));
     newest_in(store, Bucket::Devices, time).await

@@ -8,9 +8,6 @@ use crate::ports::StoreError;
 
 impl Webhooks {
     /// The client's endpoints, in the order of their ids.
-    ///
-    /// # Errors
-    /// The store's.
     pub async fn list(
         &self,
         tenant: &TenantId,
@@ -20,17 +17,11 @@ impl Webhooks {
     }
 
     /// The endpoints of all clients.
-    ///
-    /// # Errors
-    /// The store's.
     pub async fn list_all(&self, tenant: &TenantId) -> Result<Vec<Endpoint>, StoreError> {
         endpoint::list(&*self.ground.store, tenant, None).await
     }
 
     /// The endpoint of any client.
-    ///
-    /// # Errors
-    /// The store's.
     pub async fn find(
         &self,
         tenant: &TenantId,
@@ -41,9 +32,6 @@ impl Webhooks {
     }
 
     /// One endpoint of the client.
-    ///
-    /// # Errors
-    /// [`WebhookError`].
     pub async fn load(
         &self,
         tenant: &TenantId,

@@ -62,9 +62,6 @@ impl FileStore {
     /// Opens the store whose tables lie at `path`, making its files and their directory if they do
     /// not exist (readable by this user alone). `rules` give the due times of records of an earlier
     /// version.
-    ///
-    /// # Errors
-    /// [`StoreOpenError`].
     pub fn open(path: &Path, rules: &[DueRule]) -> Result<Self, StoreOpenError> {
         let options = StoreOptions { rules, ..StoreOptions::default() };
         Self::start(path, database::files(path)?, options)

@@ -17,7 +17,6 @@ const LINE_LIMIT: Duration = Duration::from_secs(90);
 /// The longest run of a program that ends by itself.
 const RUN_LIMIT: Duration = Duration::from_secs(600);
 
-/// The relay's program.
 pub(crate) fn fido_relay(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fido-relay"));
     command.args(arguments);
@@ -228,7 +227,6 @@ impl ChildProcess {
         serde_json::from_str(&self.prints("").await).unwrap()
     }
 
-    /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         let id = Pid::from_raw(self.id().try_into().unwrap()).unwrap();
         kill_process(id, signal).unwrap();

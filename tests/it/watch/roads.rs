@@ -48,7 +48,6 @@ pub(crate) enum Ended {
     Broken,
 }
 
-/// A watcher.
 pub(crate) struct Watching {
     road: Way,
     ahead: VecDeque<WatchEvent>,
